@@ -1,0 +1,22 @@
+import { fileURLToPath } from 'node:url'
+import { defineConfig } from 'vitest/config'
+
+/** Tests run against the sources of every workspace package, so that no build is stale. */
+export const shared = defineConfig({
+  resolve: {
+    alias: [
+      {
+        find: /^@tilegrad\/([a-z-]+)$/,
+        replacement: `${fileURLToPath(new URL('./packages/', import.meta.url))}$1/src/index.ts`,
+      },
+    ],
+  },
+  test: {
+    include: ['src/**/*.test.ts'],
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+    maxWorkers: 2,
+    passWithNoTests: false,
+    reporters: ['default', ['json', { outputFile: 'reports/vitest.json' }]],
+  },
+})
