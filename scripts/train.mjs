@@ -1,0 +1,5 @@
+// @ts-check
+// npm run train -- [flags of train-gpt train]
+import { runApp } from './run-app.mjs'
+
+runApp('train-gpt', ['train', ...process.argv.slice(2)])
