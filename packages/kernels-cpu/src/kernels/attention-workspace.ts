@@ -1,16 +1,36 @@
 import type { AttentionProblem } from '@tilegrad/tensor'
 
-/** Float32 elements of workspace that attention_forward needs with vectors of `lanes` floats. */
-export function attentionForwardWorkspace(_problem: AttentionProblem, _lanes: number): number {
-  return 0
+// The same numbers as in native/attention-problem-inl.h and native/attention-{forward,backward}-inl.h, which lay the workspace out.
+const keyPad = 64
+const dimPad = 16
+const blockM = 64
+const backwardBlockM = 64
+
+/** Below this many independent query blocks the keys are split too, so that one head or one row still fills the threads. */
+const targetTasks = 16
+/** A split is not worth its merge below this many keys. */
+const minKeysPerSplit = 1024
+
+const padTo = (n: number, multiple: number) => Math.ceil(n / multiple) * multiple
+
+/** Into how many parts the keys of each query block are cut: by shape alone, so that results do not depend on the thread count. */
+export function attentionForwardSplits({ batchSize, nHeads, seqlenQ, seqlenK }: AttentionProblem): number {
+  const queryBlocks = batchSize * nHeads * Math.ceil(seqlenQ / blockM)
+  if (queryBlocks === 0 || queryBlocks >= targetTasks) return 1
+  return Math.max(1, Math.min(Math.ceil(targetTasks / queryBlocks), Math.floor(seqlenK / minKeysPerSplit)))
 }
 
-/** Float32 elements of workspace that attention_backward needs with vectors of `lanes` floats. */
-export function attentionBackwardWorkspace(_problem: AttentionProblem, _lanes: number): number {
-  return 0
+/** Floats of workspace that attention_forward needs: O(S·D), K and V packed once and the partial results of splits. */
+export function attentionForwardWorkspace(problem: AttentionProblem): number {
+  const { batchSize, nHeads, nHeadsK, seqlenQ, seqlenK, headDim, headDimV } = problem
+  const headDimVPad = padTo(headDimV, dimPad)
+  const packed = batchSize * nHeadsK * padTo(seqlenK, keyPad) * (headDim + headDimVPad)
+  const splits = attentionForwardSplits(problem)
+  const partial = splits > 1 ? splits * batchSize * nHeads * seqlenQ * (headDimVPad + 2) : 0
+  return packed + partial
 }
 
-/** K/V splits of the forward pass. Depends on the problem alone: results must not depend on the number of threads. */
-export function attentionForwardSplits(_problem: AttentionProblem): number {
-  return 1
+/** Floats of workspace that attention_backward needs: delta per row and a counter per row block. */
+export function attentionBackwardWorkspace({ batchSize, nHeads, seqlenQ }: AttentionProblem): number {
+  return batchSize * nHeads * (seqlenQ + Math.ceil(seqlenQ / backwardBlockM))
 }

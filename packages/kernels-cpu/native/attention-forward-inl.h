@@ -1,0 +1,215 @@
+// Exact attention, forward: FlashAttention-2's loop order (arXiv 2307.08691, algorithm 1). Mirrors core-math/src/attention-forward.ts.
+//
+// Nested tiling: a task owns kBlockM query rows of one head (its Q panels and O rows stay in L2); for each kBlockN keys (K and V tiles of
+// kBlockN·(D + Dv) floats, 128 KiB at D 64, read from L2 by every strip of the task) it runs strips of kMR rows whose scores (kMR × kBlockN floats, 8 KiB) stay in L1 between
+// q·kᵀ, softmax and P·v; register tiles are kMR × kNR.
+// FLOPs: 2·Sq·Sk·(D + Dv) per head. Bytes: K and V once per task from L3, everything else once.
+//
+// Arguments: q, k, v, out, lse, workspace; batchSize, seqlenQ, seqlenK, nHeads, nHeadsK, headDim, headDimV; strides (batch, seq, head) of q, k, v; softmaxScale,
+// softcap, diagonalMin, diagonalMax; nSplits. out is contiguous [B, Sq, Hq, Dv], lse [B, Hq, Sq].
+// Workspace (floats): K panels B·Hk·SkPad·D, V rows B·Hk·SkPad·DvPad and, if nSplits > 1, partial results nSplits·B·Hq·Sq·(DvPad + 2).
+#pragma once
+#include "attention-problem-inl.h"
+#include "mask-inl.h"
+#include "softmax-online-inl.h"
+
+namespace tilegrad::TILEGRAD_TARGET {
+
+constexpr int64_t kBlockM = 64;
+constexpr int64_t kBlockN = 256;
+
+struct AttentionForward {
+  const float *q, *k, *v;
+  float *out, *lse, *workspace;
+  AttentionSizes size;
+  HeadStrides qStrides, kStrides, vStrides;
+  ScoreOptions options;
+  int64_t nSplits;
+
+  Schedule schedule;
+  int64_t seqlenKPad, headDimVPad, nMBlocks;
+  float *kPanels, *vRows, *partial;
+
+  explicit AttentionForward(Reader& args) {
+    q = args.ptr(), k = args.ptr(), v = args.ptr(), out = args.ptr(), lse = args.ptr(), workspace = args.ptr();
+    size.read(args);
+    qStrides = readStrides(args), kStrides = readStrides(args), vStrides = readStrides(args);
+    options.read(args);
+    nSplits = args.i64();
+    schedule = Schedule(size.seqlenQ, size.seqlenK, options.diagonalMin, options.diagonalMax);
+    seqlenKPad = padTo(size.seqlenK, kKeyPad);
+    headDimVPad = padTo(size.headDimV, kDimPad);
+    nMBlocks = ceilDiv(size.seqlenQ, kBlockM);
+    kPanels = workspace;
+    vRows = kPanels + size.batchSize * size.nHeadsK * seqlenKPad * size.headDim;
+    partial = vRows + size.batchSize * size.nHeadsK * seqlenKPad * headDimVPad;
+  }
+
+  // One task packs kBlockN keys of one head, for all query blocks and all query heads of its group.
+  void packKeys(int64_t task) const {
+    const int64_t nBlocks = ceilDiv(size.seqlenK, kBlockN);
+    const int64_t head = task / nBlocks, begin = task % nBlocks * kBlockN;  // head: b·nHeadsK + hk
+    const int64_t b = head / size.nHeadsK, hk = head % size.nHeadsK;
+    const int64_t rows = minOf(kBlockN, size.seqlenK - begin), rowsPad = minOf(kBlockN, seqlenKPad - begin);
+    packPanels<kNR>(k + b * kStrides.batch + hk * kStrides.head + begin * kStrides.seq, kStrides.seq, rows, rowsPad, size.headDim, 1.0f,
+                    kPanels + (head * seqlenKPad + begin) * size.headDim);
+    packRows(v + b * vStrides.batch + hk * vStrides.head + begin * vStrides.seq, vStrides.seq, rows, rowsPad, size.headDimV, headDimVPad, 1.0f,
+             vRows + (head * seqlenKPad + begin) * headDimVPad);
+  }
+
+  // One strip of MR rows against keys [keyBegin, keyEnd): the inner loop of everything. `rowEnd` bounds the rows that exist.
+  template <int MR>
+  TILEGRAD_INLINE void strip(const float* qPanel, const float* kHead, const float* vHead, int64_t rowBegin, int64_t rowEnd, int64_t tileBegin,
+                             int64_t tileEnd, float* scores, OnlineSoftmax<MR>& softmax, float* o) const {
+    // 2. what the strip sees of the tile, in whole panels; the rest is skipped
+    const Range visited = schedule.visitedKeys(rowBegin, rowEnd);
+    const int64_t keyBegin = maxOf(tileBegin, visited.begin) / kNR * kNR;
+    const int64_t keyEnd = minOf(tileEnd, padTo(visited.end, kNR));
+    if (keyEnd <= keyBegin) return;
+    const int64_t count = keyEnd - keyBegin;
+    const bool full = schedule.full(rowBegin, rowEnd, keyBegin, keyEnd);
+    // 3. scores = q·kᵀ, and their row maxima while they are in registers
+    VF tileMax[MR];
+    for (int r = 0; r < MR; r++) tileMax[r] = splat(-__builtin_inff());
+    for (int64_t j = 0; j < count; j += kNR) {
+      VF acc[MR][kNV];
+      clear(acc);
+      multiplyAdd<MR, kNV, 1, MR>(size.headDim, qPanel, kHead + (keyBegin + j) * size.headDim, kNR, acc);
+      if (options.softcap > 0) softcapTile(acc);
+      storeTile(acc, scores + j, kBlockN);
+#pragma GCC unroll 16
+      for (int r = 0; r < MR; r++) tileMax[r] = max(tileMax[r], max(acc[r][0], acc[r][1]));
+    }
+    // 4. mask, softmax, and rescale O where a row's maximum has grown
+    for (int r = 0; r < MR && rowBegin + r < rowEnd; r++) {
+      float* row = scores + r * kBlockN;
+      if (!full) {
+        maskRow(schedule, rowBegin + r, keyBegin, keyEnd, row, -__builtin_inff());
+        tileMax[r] = load(row);
+        for (int64_t j = kLanes; j < count; j += kLanes) tileMax[r] = max(tileMax[r], load(row + j));
+      }
+      const float rescale = softmax.update(r, maxLanes(tileMax[r]), row, count);
+      if (rescale != 1.0f) {
+        for (int64_t d = 0; d < headDimVPad; d += kLanes) store(o + r * headDimVPad + d, load(o + r * headDimVPad + d) * splat(rescale));
+      }
+    }
+    // 5. O += P·v
+    multiplyAddStrip<MR, int(kBlockN), 1>(count, scores, vHead + keyBegin * headDimVPad, headDimVPad, o, headDimVPad, headDimVPad);
+  }
+
+  template <int MR>
+  TILEGRAD_INLINE void softcapTile(VF (&acc)[MR][kNV]) const {
+    for (int r = 0; r < MR; r++)
+      for (int v = 0; v < kNV; v++) acc[r][v] = tanh(acc[r][v]) * splat(options.afterTanh());
+  }
+
+  // One task: kBlockM rows of one head, and one of nSplits parts of the keys that they see.
+  template <int MR>
+  void queryBlock(int64_t b, int64_t h, int64_t mBlock, int64_t split, char* scratch) const {
+    const int64_t rowBegin = mBlock * kBlockM, rowEnd = minOf(size.seqlenQ, rowBegin + kBlockM), rows = rowEnd - rowBegin;
+    const int64_t strips = ceilDiv(rows, MR), rowsPad = strips * MR;
+    const int64_t head = b * size.nHeadsK + h / size.groupSize();
+    const float* kHead = kPanels + head * seqlenKPad * size.headDim;
+    const float* vHead = vRows + head * seqlenKPad * headDimVPad;
+    float* qPanels = reinterpret_cast<float*>(scratch);
+    float* o = qPanels + kBlockM * padTo(size.headDim, kDimPad);
+    float* scores = o + kBlockM * headDimVPad;
+    auto* softmax = reinterpret_cast<OnlineSoftmax<MR>*>(scores + MR * kBlockN);
+    // 1. load the Q tile, scaled, as panels
+    packPanels<MR>(q + b * qStrides.batch + h * qStrides.head + rowBegin * qStrides.seq, qStrides.seq, rows, rowsPad, size.headDim,
+                   options.productScale(), qPanels);
+    memset(o, 0, size_t(rowsPad * headDimVPad) * 4);
+    for (int64_t s = 0; s < strips; s++) softmax[s].reset();
+
+    const Range part = splitKeys(rowBegin, rowEnd, split);
+    for (int64_t key = part.begin; key < part.end; key += kBlockN) {
+      const int64_t keyEnd = minOf(key + kBlockN, part.end);
+      for (int64_t s = 0; s < strips; s++) {
+        strip<MR>(qPanels + s * MR * size.headDim, kHead, vHead, rowBegin + s * MR, minOf(rowEnd, rowBegin + (s + 1) * MR), key, keyEnd, scores,
+                  softmax[s], o + s * MR * headDimVPad);
+      }
+    }
+    // 6. divide by the row sums once, and write O and lse
+    for (int64_t i = 0; i < rows; i++) {
+      const float rowMax = softmax[i / MR].rowMax[i % MR], rowSum = sumLanes(softmax[i / MR].rowSum[i % MR]);
+      if (nSplits > 1) {
+        writePartial(b, h, rowBegin + i, split, rowMax, rowSum, o + i * headDimVPad);
+      } else {
+        writeRow(b, h, rowBegin + i, rowMax, rowSum, o + i * headDimVPad);
+      }
+    }
+  }
+
+  // The part `split` of the keys that rows [rowBegin, rowEnd) visit, cut at multiples of kBlockN: by shape alone, whatever the thread count.
+  Range splitKeys(int64_t rowBegin, int64_t rowEnd, int64_t split) const {
+    const Range visited = schedule.visitedKeys(rowBegin, rowEnd);
+    if (visited.empty()) return {0, 0};
+    const int64_t first = visited.begin / kBlockN, blocks = ceilDiv(visited.end, kBlockN) - first;
+    const int64_t begin = (first + blocks * split / nSplits) * kBlockN, end = (first + blocks * (split + 1) / nSplits) * kBlockN;
+    return {begin, minOf(end, seqlenKPad)};
+  }
+
+  void writeRow(int64_t b, int64_t h, int64_t i, float rowMax, float rowSum, const float* o) const {
+    float* to = out + ((b * size.seqlenQ + i) * size.nHeads + h) * size.headDimV;
+    const bool empty = !(rowSum > 0);  // no visible key: out 0 and lse −∞
+    const VF inverse = splat(empty ? 0.0f : 1.0f / rowSum);
+    int64_t d = 0;
+    for (; d + kLanes <= size.headDimV; d += kLanes) store(to + d, load(o + d) * inverse);
+    if (d < size.headDimV) storePartial(to + d, load(o + d) * inverse, size.headDimV - d);
+    lse[(b * size.nHeads + h) * size.seqlenQ + i] = empty ? -__builtin_inff() : rowMax * kLn2 + logScalar(rowSum);
+  }
+
+  float* partialRow(int64_t b, int64_t h, int64_t i, int64_t split) const {
+    return partial + (((b * size.nHeads + h) * size.seqlenQ + i) * nSplits + split) * (headDimVPad + 2);
+  }
+
+  void writePartial(int64_t b, int64_t h, int64_t i, int64_t split, float rowMax, float rowSum, const float* o) const {
+    float* to = partialRow(b, h, i, split);
+    to[0] = rowMax;
+    to[1] = rowSum;
+    memcpy(to + 2, o, size_t(headDimVPad) * 4);
+  }
+
+  // Merges the (m, l, O) of all splits of one row, in their order: FlashDecoding's rule, core-math/src/softmax.ts `merge`.
+  void mergeRow(int64_t row, float* o) const {
+    const int64_t b = row / (size.nHeads * size.seqlenQ), h = row / size.seqlenQ % size.nHeads, i = row % size.seqlenQ;
+    float rowMax = -__builtin_inff(), rowSum = 0;
+    for (int64_t s = 0; s < nSplits; s++) rowMax = partialRow(b, h, i, s)[0] > rowMax ? partialRow(b, h, i, s)[0] : rowMax;
+    memset(o, 0, size_t(headDimVPad) * 4);
+    for (int64_t s = 0; s < nSplits && rowMax > -__builtin_inff(); s++) {
+      const float* from = partialRow(b, h, i, s);
+      const float factor = exp2(splat(from[0] - rowMax))[0];
+      rowSum += from[1] * factor;
+      for (int64_t d = 0; d < headDimVPad; d += kLanes) store(o + d, mulAdd(load(from + 2 + d), splat(factor), load(o + d)));
+    }
+    writeRow(b, h, i, rowMax, rowSum, o);
+  }
+};
+
+inline void attention_forward(Reader& args, Context& ctx) {
+  const AttentionForward attention(args);
+  const AttentionSizes& size = attention.size;
+  parallelFor(ctx.pool, size.batchSize * size.nHeadsK * ceilDiv(size.seqlenK, kBlockN), [&](int64_t task, int) { attention.packKeys(task); });
+  const int64_t perHead = attention.nMBlocks * attention.nSplits;
+  parallelFor(ctx.pool, size.batchSize * size.nHeads * perHead, [&](int64_t task, int worker) {
+    const int64_t head = task / perHead, b = head / size.nHeads, h = head % size.nHeads;
+    // The last rows first: under a causal mask they see the most keys, and the long tasks should not come last.
+    const int64_t mBlock = attention.nMBlocks - 1 - task % perHead / attention.nSplits, split = task % attention.nSplits;
+    // A decoding step has one row: strips of one row do not compute seven that are not there.
+    if (size.seqlenQ == 1) {
+      attention.queryBlock<1>(b, h, mBlock, split, ctx.scratch(worker));
+    } else {
+      attention.queryBlock<kMR>(b, h, mBlock, split, ctx.scratch(worker));
+    }
+  });
+  if (attention.nSplits > 1) {
+    constexpr int64_t kRows = 16;
+    const int64_t rows = size.batchSize * size.nHeads * size.seqlenQ;
+    parallelFor(ctx.pool, ceilDiv(rows, kRows), [&](int64_t task, int worker) {
+      for (int64_t row = task * kRows; row < minOf(rows, (task + 1) * kRows); row++)
+        attention.mergeRow(row, reinterpret_cast<float*>(ctx.scratch(worker)));
+    });
+  }
+}
+
+}  // namespace tilegrad::TILEGRAD_TARGET

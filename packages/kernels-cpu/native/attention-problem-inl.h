@@ -1,0 +1,93 @@
+// Sizes, strides and tile sizes that attention's forward and backward kernels share.
+#pragma once
+#include "engine.h"
+#include "micro-kernel-inl.h"
+#include "schedule-inl.h"
+
+namespace tilegrad::TILEGRAD_TARGET {
+
+struct HeadStrides {
+  int64_t batch, seq, head;  // in floats; the head dimension is contiguous
+};
+
+inline HeadStrides readStrides(Reader& args) {
+  HeadStrides s;
+  s.batch = args.i64();
+  s.seq = args.i64();
+  s.head = args.i64();
+  return s;
+}
+
+struct AttentionSizes {
+  int64_t batchSize, seqlenQ, seqlenK, nHeads, nHeadsK, headDim, headDimV;
+
+  void read(Reader& args) {
+    batchSize = args.i64();
+    seqlenQ = args.i64();
+    seqlenK = args.i64();
+    nHeads = args.i64();
+    nHeadsK = args.i64();
+    headDim = args.i64();
+    headDimV = args.i64();
+  }
+  int64_t groupSize() const { return nHeads / nHeadsK; }
+};
+
+struct ScoreOptions {
+  float softmaxScale, softcap;  // softcap 0: off
+  int64_t diagonalMin, diagonalMax;
+
+  void read(Reader& args) {
+    softmaxScale = args.f32();
+    softcap = args.f32();
+    diagonalMin = args.i64();
+    diagonalMax = args.i64();
+  }
+  // Scores are wanted in units of log2(e). With a softcap c they are c·tanh(q·k·scale/c), so the product carries scale/c and the rest comes after tanh.
+  float productScale() const { return softcap > 0 ? softmaxScale / softcap : softmaxScale * kLog2e; }
+  float afterTanh() const { return softcap * kLog2e; }
+};
+
+// Dimensions are padded with zeros to whole vectors of the widest target, so that inner loops have no tails; keys to 64, which every kNR divides.
+// attention-workspace.ts counts with the same two numbers.
+constexpr int64_t kDimPad = 16;
+constexpr int64_t kKeyPad = 64;
+inline int64_t padTo(int64_t n, int64_t multiple) { return ceilDiv(n, multiple) * multiple; }
+
+// rows × dim floats with row stride `stride` → contiguous rows of dimPad floats, times `factor`; rows up to rowsPad are zero.
+inline void packRows(const float* from, int64_t stride, int64_t rows, int64_t rowsPad, int64_t dim, int64_t dimPad, float factor, float* to) {
+  const VF f = splat(factor);
+  for (int64_t r = 0; r < rows; r++) {
+    const float* x = from + r * stride;
+    float* y = to + r * dimPad;
+    int64_t d = 0;
+    for (; d + kLanes <= dim; d += kLanes) store(y + d, load(x + d) * f);
+    if (d < dim) {
+      store(y + d, loadPartial(x + d, dim - d) * f);
+      d += kLanes;
+    }
+    for (; d < dimPad; d += kLanes) store(y + d, VF{});
+  }
+  memset(to + rows * dimPad, 0, size_t(rowsPad - rows) * size_t(dimPad) * 4);
+}
+
+// rows × dim → panels of `width` rows, each panel [dim][width]: what multiplyAdd wants as b (width kNR) or as a (width kMR, stepA = width).
+// Rows up to rowsPad (a multiple of width) are zero.
+template <int width>
+inline void packPanels(const float* from, int64_t stride, int64_t rows, int64_t rowsPad, int64_t dim, float factor, float* to) {
+  for (int64_t panel = 0; panel < rowsPad; panel += width) {
+    float* y = to + panel * dim;
+    const int64_t live = minOf(width, rows - panel);
+    if (live < width) memset(y, 0, size_t(dim) * width * 4);
+    // Blocks of 16 dims: the lines that are written stay in L1 while each source line is read once.
+    for (int64_t d0 = 0; d0 < dim; d0 += 16) {
+      const int64_t d1 = minOf(dim, d0 + 16);
+      for (int64_t r = 0; r < live; r++) {
+        const float* x = from + (panel + r) * stride;
+        for (int64_t d = d0; d < d1; d++) y[d * width + r] = x[d] * factor;
+      }
+    }
+  }
+}
+
+}  // namespace tilegrad::TILEGRAD_TARGET

@@ -1,0 +1,29 @@
+// All kernels for one instruction set. Compiled once per target with that target's compiler flags and -DTILEGRAD_TARGET=<name>;
+// everything below lives in namespace tilegrad::<name>, so that the linker never mixes instruction sets.
+#ifndef TILEGRAD_TARGET
+#error "compile with -DTILEGRAD_TARGET=baseline, avx2, avx512, neon or wasm"
+#endif
+#include "engine.h"
+#include "kernel-list.h"
+#include "simd-inl.h"
+
+#include "attention-forward-inl.h"
+#include "attention-backward-inl.h"
+
+#define TILEGRAD_STRING_(x) #x
+#define TILEGRAD_STRING(x) TILEGRAD_STRING_(x)
+#define TILEGRAD_CONCAT_(a, b) a##b
+#define TILEGRAD_CONCAT(a, b) TILEGRAD_CONCAT_(a, b)
+
+namespace tilegrad {
+
+extern const KernelTable* TILEGRAD_CONCAT(kernelTable_, TILEGRAD_TARGET)() {
+  using namespace TILEGRAD_TARGET;
+#define TILEGRAD_ENTRY(name) {#name, name},
+  static const KernelEntry entries[] = {TILEGRAD_KERNELS(TILEGRAD_ENTRY)};
+#undef TILEGRAD_ENTRY
+  static const KernelTable table = {TILEGRAD_STRING(TILEGRAD_TARGET), kLanes, sizeof entries / sizeof entries[0], entries};
+  return &table;
+}
+
+}  // namespace tilegrad
