@@ -1,0 +1,25 @@
+import type { Kernels } from '@tilegrad/tensor'
+import { attentionKernels } from './attention'
+import { crossEntropyKernels } from './cross-entropy'
+import { embeddingKernels } from './embedding'
+import { matmulKernels } from './matmul'
+import { normKernels } from './norm'
+import { optimizerKernels } from './optimizer'
+import { pointwiseKernels } from './pointwise'
+import type { Reference } from './reference'
+import { ropeKernels } from './rope'
+import { softmaxKernels } from './softmax'
+
+export function createKernels(ref: Reference): Kernels {
+  return {
+    ...attentionKernels(ref),
+    ...matmulKernels(ref),
+    ...normKernels(ref),
+    ...softmaxKernels(ref),
+    ...pointwiseKernels(ref),
+    ...embeddingKernels(ref),
+    ...ropeKernels(ref),
+    ...crossEntropyKernels(ref),
+    ...optimizerKernels(ref),
+  }
+}
