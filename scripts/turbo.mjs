@@ -1,6 +1,7 @@
 // @ts-check
 // Runs turbo with what its cache must know about this machine: `node scripts/turbo.mjs run build`.
 import { spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { root } from './paths.mjs'
@@ -12,7 +13,12 @@ import { toolchainEnvironment } from './toolchain.mjs'
  * @returns {number} exit code
  */
 export function turbo(args, { quiet = false } = {}) {
-  const result = spawnSync(process.execPath, [join(root, 'node_modules/turbo/bin/turbo'), ...args], {
+  const bin = join(root, 'node_modules/turbo/bin/turbo')
+  if (!existsSync(bin)) {
+    console.error('Dependencies are not installed: run "npm ci" first.')
+    process.exit(1)
+  }
+  const result = spawnSync(process.execPath, [bin, ...args], {
     cwd: root,
     stdio: ['ignore', quiet ? 'pipe' : 'inherit', quiet ? 'pipe' : 'inherit'],
     maxBuffer: 1 << 28,
