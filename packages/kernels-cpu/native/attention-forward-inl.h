@@ -81,16 +81,20 @@ struct AttentionForward {
       for (int r = 0; r < MR; r++) tileMax[r] = max(tileMax[r], max(acc[r][0], acc[r][1]));
     }
     // 4. mask, softmax, and rescale O where a row's maximum has grown
-    for (int r = 0; r < MR && rowBegin + r < rowEnd; r++) {
-      float* row = scores + r * kBlockN;
-      if (!full) {
+    if (!full) {
+      for (int r = 0; r < MR && rowBegin + r < rowEnd; r++) {
+        float* row = scores + r * kBlockN;
         maskRow(schedule, rowBegin + r, keyBegin, keyEnd, row, -__builtin_inff());
         tileMax[r] = load(row);
         for (int64_t j = kLanes; j < count; j += kLanes) tileMax[r] = max(tileMax[r], load(row + j));
       }
-      const float rescale = softmax.update(r, maxLanes(tileMax[r]), row, count);
-      if (rescale != 1.0f) {
-        for (int64_t d = 0; d < headDimVPad; d += kLanes) store(o + r * headDimVPad + d, load(o + r * headDimVPad + d) * splat(rescale));
+    }
+    const auto step = softmax.advance(tileMax);
+    for (int r = 0; r < MR; r++) {
+      softmax.exponentiate(r, step.shift[r], step.rescale[r], scores + r * kBlockN, count);
+      if (step.rescale[r] != 1.0f) {
+        const VF rescale = splat(step.rescale[r]);
+        for (int64_t d = 0; d < headDimVPad; d += kLanes) store(o + r * headDimVPad + d, load(o + r * headDimVPad + d) * rescale);
       }
     }
     // 5. O += P·v

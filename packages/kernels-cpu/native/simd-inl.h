@@ -122,26 +122,35 @@ TILEGRAD_INLINE VF min(VF a, VF b) {
 #endif
 }
 
-// Pairwise, so that the result does not depend on how the compiler would reduce.
-TILEGRAD_INLINE float sumLanes(VF v) {
+// The upper half of the first 2·width lanes, moved to the front (the other lanes do not matter).
+template <int width>
+TILEGRAD_INLINE VF upperHalf(VF v) {
 #if defined(__AVX512F__)
-  v += __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
-  v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3);
-  v += __builtin_shufflevector(v, v, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1);
+  return width == 8   ? __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15)
+         : width == 4 ? __builtin_shufflevector(v, v, 4, 5, 6, 7, 4, 5, 6, 7, 12, 13, 14, 15, 12, 13, 14, 15)
+         : width == 2 ? __builtin_shufflevector(v, v, 2, 3, 2, 3, 6, 7, 6, 7, 10, 11, 10, 11, 14, 15, 14, 15)
+                      : __builtin_shufflevector(v, v, 1, 1, 3, 3, 5, 5, 7, 7, 9, 9, 11, 11, 13, 13, 15, 15);
 #elif defined(__AVX2__)
-  v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3);
-  v += __builtin_shufflevector(v, v, 2, 3, 0, 1, 2, 3, 0, 1);
+  return width == 4   ? __builtin_shufflevector(v, v, 4, 5, 6, 7, 4, 5, 6, 7)
+         : width == 2 ? __builtin_shufflevector(v, v, 2, 3, 2, 3, 6, 7, 6, 7)
+                      : __builtin_shufflevector(v, v, 1, 1, 3, 3, 5, 5, 7, 7);
 #else
-  v += __builtin_shufflevector(v, v, 2, 3, 0, 1);
+  return width == 2 ? __builtin_shufflevector(v, v, 2, 3, 2, 3) : __builtin_shufflevector(v, v, 1, 1, 3, 3);
 #endif
-  return v[0] + v[1];
 }
+
+// Pairwise, so that the result does not depend on how the compiler would reduce.
+template <int width = kLanes / 2>
+TILEGRAD_INLINE float sumLanes(VF v) {
+  v += upperHalf<width>(v);
+  if constexpr (width > 1) return sumLanes<width / 2>(v);
+  return v[0];
+}
+template <int width = kLanes / 2>
 TILEGRAD_INLINE float maxLanes(VF v) {
-  float x[kLanes];
-  memcpy(x, &v, sizeof x);
-  for (int width = kLanes / 2; width > 0; width /= 2)
-    for (int i = 0; i < width; i++) x[i] = x[i] > x[i + width] ? x[i] : x[i + width];
-  return x[0];
+  v = max(v, upperHalf<width>(v));
+  if constexpr (width > 1) return maxLanes<width / 2>(v);
+  return v[0];
 }
 
 // 2^x, relative error below 1.5 ulp, exactly 0 at −∞ and below −127, exactly 1 at 0; x ≤ 127. Polynomial: minimax of degree 6 on [−½, ½] with

@@ -8,23 +8,33 @@ namespace tilegrad::TILEGRAD_TARGET {
 // rowMax is in base-2 units. rowSum stays spread over the lanes until the end: one horizontal sum per row instead of one per tile.
 template <int MR>
 struct OnlineSoftmax {
-  float rowMax[MR];
+  static_assert(MR <= kLanes, "the rows of a strip share one vector");
+  VF rowMax;  // lane r: row r
   VF rowSum[MR];
 
   void reset() {
-    for (int r = 0; r < MR; r++) {
-      rowMax[r] = -__builtin_inff();
-      rowSum[r] = VF{};
-    }
+    rowMax = splat(-__builtin_inff());
+    for (int r = 0; r < MR; r++) rowSum[r] = VF{};
   }
 
-  // Turns the scores of row r into probabilities relative to the new maximum, in place, and returns the factor by which what was
-  // accumulated before has to be multiplied. `tileMax` is the maximum of the row's scores in this tile.
-  TILEGRAD_INLINE float update(int r, float tileMax, float* scores, int64_t count) {
-    const float oldMax = rowMax[r];
-    const float newMax = tileMax > oldMax ? tileMax : oldMax;
+  // What a strip needs to take in one tile, for all rows at once: one chain of dependent operations instead of one per row.
+  struct Step {
+    VF shift;    // lane r is subtracted from the scores of row r
+    VF rescale;  // lane r multiplies what row r has accumulated
+  };
+  TILEGRAD_INLINE Step advance(const VF (&tileMax)[MR]) {
+    VF max_ = rowMax;
+    for (int r = 0; r < MR; r++) max_[r] = maxLanes(tileMax[r]);
+    const VF newMax = max(rowMax, max_);
     // A row that has seen no key yet keeps −∞ as its maximum; subtracting 0 instead leaves exp2(−∞) = 0 and makes no NaN.
-    const float shift = newMax == -__builtin_inff() ? 0.0f : newMax;
+    const VF shift = select((VI)(newMax == splat(-__builtin_inff())), splat(0.0f), newMax);
+    const VF rescale = exp2(rowMax - shift);
+    rowMax = newMax;
+    return {shift, rescale};
+  }
+
+  // Turns `count` scores of row r into probabilities relative to its maximum, in place, and adds them to its sum.
+  TILEGRAD_INLINE void exponentiate(int r, float shift, float rescale, float* scores, int64_t count) {
     const VF shiftV = splat(shift);
     VF sum0 = {}, sum1 = {};
     int64_t j = 0;
@@ -41,10 +51,7 @@ struct OnlineSoftmax {
       store(scores + j, p0);
       sum0 += p0;
     }
-    const float rescale = newMax == oldMax ? 1.0f : exp2(splat(oldMax - shift))[0];
-    rowMax[r] = newMax;
-    rowSum[r] = rowSum[r] * splat(rescale) + (sum0 + sum1);
-    return rescale;
+    rowSum[r] = mulAdd(rowSum[r], splat(rescale), sum0 + sum1);
   }
 };
 
