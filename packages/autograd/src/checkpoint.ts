@@ -12,7 +12,7 @@ import { alias } from './view'
  * `fn` reads counts as input, also by closure: parameters and other variables get their gradients, and tensors (tokens, tables) are
  * held until then. `fn` must compute the same both times. Checkpoints nest.
  */
-export function checkpoint<V extends Variable[]>(tape: Recorder, fn: (...inputs: V) => Variable, inputs: V): Variable {
+export function checkpoint(tape: Recorder, fn: (...inputs: Variable[]) => Variable, inputs: readonly Variable[]): Variable {
   for (const input of inputs) tape.use('checkpoint', input)
   if (!tape.recording) return tape.scope(() => fn(...inputs))
 

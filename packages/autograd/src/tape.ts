@@ -135,7 +135,7 @@ export class Tape extends Recorder {
    * Runs `fn` without keeping what its gradients need, and runs it again in backward: memory for time. Variables and tensors that `fn`
    * reads by closure are inputs too. `fn` must compute the same both times.
    */
-  checkpoint<V extends Variable[]>(fn: (...inputs: V) => Variable, ...inputs: V): Variable {
+  checkpoint(fn: (...inputs: Variable[]) => Variable, ...inputs: Variable[]): Variable {
     return checkpoint(this, fn, inputs)
   }
 
