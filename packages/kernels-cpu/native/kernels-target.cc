@@ -7,8 +7,28 @@
 #include "kernel-list.h"
 #include "simd-inl.h"
 
+#include "memory-inl.h"
+#include "peak-inl.h"
+
 #include "attention-forward-inl.h"
 #include "attention-backward-inl.h"
+
+#include "adamw-inl.h"
+#include "cast-inl.h"
+#include "copy-inl.h"
+#include "cross-entropy-inl.h"
+#include "elementwise-inl.h"
+#include "embedding-inl.h"
+#include "gelu-inl.h"
+#include "gemm-inl.h"
+#include "layer-norm-inl.h"
+#include "linear-cross-entropy-inl.h"
+#include "rms-norm-inl.h"
+#include "rope-inl.h"
+#include "softmax-inl.h"
+#include "sum-rows-inl.h"
+#include "sum-squares-inl.h"
+#include "swiglu-inl.h"
 
 #define TILEGRAD_STRING_(x) #x
 #define TILEGRAD_STRING(x) TILEGRAD_STRING_(x)

@@ -20,6 +20,8 @@ class ThreadPool final : public Pool {
     }
   }
 
+  void yield() override { giveWay(); }
+
   // The life of worker 1, 2, …
   void work(int worker) {
     uint32_t seen = 0;
@@ -39,14 +41,17 @@ class ThreadPool final : public Pool {
 
  private:
   static constexpr int64_t kMaxTasks = int64_t(1) << 31;
+  static constexpr uint32_t kClosed = 0xffffffffu;
 
   void runJob(int64_t first, uint32_t count, Task task, void* context) {
-    // 1. describe the job; a worker that still reads the fields of the last one finds out when it claims
-    __atomic_store_n(&first_, first, __ATOMIC_RELAXED);
-    __atomic_store_n(&count_, count, __ATOMIC_RELAXED);
-    __atomic_store_n(&task_, task, __ATOMIC_RELAXED);
-    __atomic_store_n(&context_, context, __ATOMIC_RELAXED);
-    __atomic_store_n(&done_, 0, __ATOMIC_RELAXED);
+    // 1. describe the job. Claims are closed meanwhile: a late worker of the last job that reads one of the new fields (release, acquire)
+    // also sees that there is nothing to claim.
+    __atomic_store_n(&claim_, uint64_t(job_) << 32 | kClosed, __ATOMIC_RELAXED);
+    __atomic_store_n(&first_, first, __ATOMIC_RELEASE);
+    __atomic_store_n(&count_, count, __ATOMIC_RELEASE);
+    __atomic_store_n(&task_, task, __ATOMIC_RELEASE);
+    __atomic_store_n(&context_, context, __ATOMIC_RELEASE);
+    __atomic_store_n(&done_, 0, __ATOMIC_RELEASE);
     // 2. open it for claims, then tell the workers
     const uint32_t job = job_ + 1;
     __atomic_store_n(&claim_, uint64_t(job) << 32, __ATOMIC_RELEASE);
@@ -59,10 +64,10 @@ class ThreadPool final : public Pool {
   // Claims and runs tasks of `job` until none is left. The claim is one word of job and task number, so that a late worker can
   // never take a task of another job with this job's fields.
   void runTasks(uint32_t job, int worker) {
-    const int64_t first = __atomic_load_n(&first_, __ATOMIC_RELAXED);
-    const uint32_t count = __atomic_load_n(&count_, __ATOMIC_RELAXED);
-    const Task task = __atomic_load_n(&task_, __ATOMIC_RELAXED);
-    void* const context = __atomic_load_n(&context_, __ATOMIC_RELAXED);
+    const int64_t first = __atomic_load_n(&first_, __ATOMIC_ACQUIRE);
+    const uint32_t count = __atomic_load_n(&count_, __ATOMIC_ACQUIRE);
+    const Task task = __atomic_load_n(&task_, __ATOMIC_ACQUIRE);
+    void* const context = __atomic_load_n(&context_, __ATOMIC_ACQUIRE);
     uint64_t claim = __atomic_load_n(&claim_, __ATOMIC_ACQUIRE);
     for (;;) {
       if (uint32_t(claim >> 32) != job || uint32_t(claim) >= count) return;

@@ -2,6 +2,9 @@
 #pragma once
 #include <stdint.h>
 
+#if !defined(__wasm__)
+#include <sched.h>
+#endif
 #if defined(__wasm__)
 #elif defined(__linux__)
 #include <linux/futex.h>
@@ -55,6 +58,17 @@ inline void pause() {
   __builtin_ia32_pause();
 #elif defined(__aarch64__)
   asm volatile("yield");
+#endif
+}
+
+// Lets another thread have the core.
+inline void giveWay() {
+#if defined(__wasm_atomics__)
+  // WASM has no yield: nobody ever wakes this word, so that this is a sleep of 20 µs.
+  static int32_t nobody = 0;
+  __builtin_wasm_memory_atomic_wait32(&nobody, 0, 20000);
+#elif !defined(__wasm__)
+  sched_yield();
 #endif
 }
 
