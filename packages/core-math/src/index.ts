@@ -1,3 +1,14 @@
+// The oracle
+
+// Attention in tiles: the executable specification
+export { attentionBackward } from './attention-backward'
+export { attentionBackwardDkdv } from './attention-backward-dkdv'
+export { attentionBackwardDq } from './attention-backward-dq'
+export { attentionBackwardPreprocess } from './attention-backward-preprocess'
+export type { QueryHead } from './attention-backward-tile'
+export { attentionForward, type ForwardTiles } from './attention-forward'
+export type { HeadProblem, Rows } from './attention-problem'
+// Numbers
 export {
   bf16BitsToF32,
   bf16BitsToF32Array,
@@ -8,5 +19,9 @@ export {
   f32ToBF16Bits,
   f32ToF16Bits,
 } from './half'
+export { maskRow } from './mask'
+export { attentionRandomWord, PhiloxStream, philox4x32, type Words2, type Words4 } from './philox'
 export { createReferenceBackend, type ReferenceBackendOptions } from './reference/backend'
 export type { Precision } from './reference/reference'
+export { isEmpty, type Range, Schedule, type Tile, TileSchedule, type TileSizes } from './schedule'
+export { OnlineSoftmax } from './softmax'

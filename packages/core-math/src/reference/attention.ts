@@ -14,7 +14,7 @@ export function attentionKernels(ref: Reference): Pick<Kernels, 'attentionForwar
   return {
     attentionForward(q, k, v, options) {
       const problem = checkAttentionForward(ref.backend, q, k, v, options)
-      const { batchSize, seqlenQ, seqlenK, nHeads, nHeadsK, headDim, headDimV } = problem
+      const { batchSize, seqlenQ, seqlenK, nHeads, nHeadsK, headDim, headDimV, outShape, lseShape, dtype } = problem
       const [queries, keys, values] = [ref.load(q), ref.load(k), ref.load(v)]
       const out = ref.floats(batchSize * seqlenQ * nHeads * headDimV)
       const lse = ref.floats(batchSize * nHeads * seqlenQ)
@@ -35,8 +35,8 @@ export function attentionKernels(ref: Reference): Pick<Kernels, 'attentionForwar
         }
       }
       return {
-        out: ref.result(out, [batchSize, seqlenQ, nHeads, headDimV], q.dtype),
-        lse: ref.result(lse, [batchSize, nHeads, seqlenQ], 'f32'),
+        out: ref.result(out, outShape, dtype),
+        lse: ref.result(lse, lseShape, 'f32'),
       }
     },
 

@@ -1,4 +1,13 @@
-import type { Kernels } from '@tilegrad/tensor'
+import {
+  type CrossEntropyProblem,
+  checkCrossEntropyBackward,
+  checkCrossEntropyForward,
+  checkLinearCrossEntropyBackward,
+  checkLinearCrossEntropyForward,
+  type Kernels,
+  type LinearCrossEntropyProblem,
+  type Tensor,
+} from '@tilegrad/tensor'
 import { multiplyTransposed, transposed } from './products'
 import type { FloatArray, Reference } from './reference'
 
@@ -7,68 +16,57 @@ type CrossEntropyKernels = Pick<
   'crossEntropyForward' | 'crossEntropyBackward' | 'linearCrossEntropyForward' | 'linearCrossEntropyBackward'
 >
 
-const IGNORE_INDEX = -100
-
 /** Cross-entropy of given logits, and of logits = x·weightᵀ, which the reference simply holds. */
 export function crossEntropyKernels(ref: Reference): CrossEntropyKernels {
   return {
-    crossEntropyForward(logits, targets, options = {}) {
-      const { ignoreIndex = IGNORE_INDEX } = options
-      const { loss, lse } = forward(ref, ref.load(logits), ref.loadInts(targets), logits.shape[1] as number, ignoreIndex)
-      return { loss: ref.result(loss, [], 'f32'), lse: ref.result(lse, targets.shape, 'f32') }
+    crossEntropyForward(logits, targets, options) {
+      const problem = checkCrossEntropyForward(ref.backend, logits, targets, options)
+      return forward(ref, ref.load(logits), targets, problem)
     },
 
-    crossEntropyBackward(dloss, logits, targets, lse, options = {}) {
-      const { ignoreIndex = IGNORE_INDEX, out } = options
-      const vocabSize = logits.shape[1] as number
-      const dlogits = backward(ref, ref.load(dloss), ref.load(logits), ref.loadInts(targets), ref.load(lse), vocabSize, ignoreIndex)
-      return ref.result(dlogits, logits.shape, logits.dtype, out)
+    crossEntropyBackward(dloss, logits, targets, lse, options) {
+      const problem = checkCrossEntropyBackward(ref.backend, dloss, logits, targets, lse, options)
+      return ref.result(backward(ref, dloss, ref.load(logits), targets, lse, problem), problem.logitsShape, problem.dtype, options?.out)
     },
 
-    linearCrossEntropyForward(x, weight, targets, options = {}) {
-      const { ignoreIndex = IGNORE_INDEX } = options
-      const [rows, columns] = x.shape as [number, number]
-      const vocabSize = weight.shape[0] as number
-      const logits = ref.floats(rows * vocabSize)
-      multiplyTransposed(ref.load(x), ref.load(weight), logits, rows, vocabSize, columns)
-      const { loss, lse } = forward(ref, logits, ref.loadInts(targets), vocabSize, ignoreIndex)
-      return { loss: ref.result(loss, [], 'f32'), lse: ref.result(lse, targets.shape, 'f32') }
+    linearCrossEntropyForward(x, weight, targets, options) {
+      const problem = checkLinearCrossEntropyForward(ref.backend, x, weight, targets, options)
+      return forward(ref, linearLogits(ref, ref.load(x), ref.load(weight), problem), targets, problem)
     },
 
-    linearCrossEntropyBackward(dloss, x, weight, targets, lse, options = {}) {
-      const { ignoreIndex = IGNORE_INDEX, dweightInto } = options
-      const [rows, columns] = x.shape as [number, number]
-      const vocabSize = weight.shape[0] as number
+    linearCrossEntropyBackward(dloss, x, weight, targets, lse, options) {
+      const problem = checkLinearCrossEntropyBackward(ref.backend, dloss, x, weight, targets, lse, options)
+      const { rows, channels, vocabSize, dtype } = problem
       const [input, w] = [ref.load(x), ref.load(weight)]
-      const logits = ref.floats(rows * vocabSize)
-      multiplyTransposed(input, w, logits, rows, vocabSize, columns)
-      const dlogits = backward(ref, ref.load(dloss), logits, ref.loadInts(targets), ref.load(lse), vocabSize, ignoreIndex)
-      const dx = ref.floats(rows * columns)
-      multiplyTransposed(dlogits, transposed(w, vocabSize, columns), dx, rows, columns, vocabSize)
-      const dweight = ref.floats(vocabSize * columns)
-      multiplyTransposed(transposed(dlogits, rows, vocabSize), transposed(input, rows, columns), dweight, vocabSize, columns, rows)
+      const dlogits = backward(ref, dloss, linearLogits(ref, input, w, problem), targets, lse, problem)
+      const dx = ref.floats(rows * channels)
+      multiplyTransposed(dlogits, transposed(w, vocabSize, channels), dx, rows, channels, vocabSize)
+      const dweight = ref.floats(vocabSize * channels)
+      multiplyTransposed(transposed(dlogits, rows, vocabSize), transposed(input, rows, channels), dweight, vocabSize, channels, rows)
       return {
-        dx: ref.result(dx, x.shape, x.dtype),
-        dweight: ref.accumulate(dweight, weight.shape, weight.dtype, dweightInto),
+        dx: ref.result(dx, x.shape, dtype),
+        dweight: ref.accumulate(dweight, weight.shape, dtype, options?.dweightInto),
       }
     },
   }
 }
 
+function linearLogits(ref: Reference, x: FloatArray, weight: FloatArray, problem: LinearCrossEntropyProblem): FloatArray {
+  const { rows, vocabSize, channels } = problem
+  const logits = ref.floats(rows * vocabSize)
+  multiplyTransposed(x, weight, logits, rows, vocabSize, channels)
+  return logits
+}
+
 /** A target that is neither ignored nor a column makes the loss NaN rather than plausible. */
-function forward(
-  ref: Reference,
-  logits: FloatArray,
-  targets: Int32Array,
-  vocabSize: number,
-  ignoreIndex: number,
-): { loss: FloatArray; lse: FloatArray } {
+function forward(ref: Reference, logits: FloatArray, targets: Tensor, problem: CrossEntropyProblem): { loss: Tensor; lse: Tensor } {
   const { round: r } = ref
+  const { rows, vocabSize, ignoreIndex, lossShape, lseShape } = problem
   const loss = ref.floats(1)
-  const lse = ref.floats(targets.length)
+  const lse = ref.floats(rows)
   let sum = 0
   let counted = 0
-  targets.forEach((target, row) => {
+  ref.loadInts(targets).forEach((target, row) => {
     lse[row] = logSumExp(r, logits.subarray(row * vocabSize, (row + 1) * vocabSize))
     if (target === ignoreIndex) return
     const logit = target >= 0 && target < vocabSize ? (logits[row * vocabSize + target] as number) : Number.NaN
@@ -76,28 +74,30 @@ function forward(
     counted++
   })
   loss[0] = counted === 0 ? 0 : sum / counted
-  return { loss, lse }
+  return { loss: ref.result(loss, lossShape, 'f32'), lse: ref.result(lse, lseShape, 'f32') }
 }
 
 /** dlogits = dloss/counted·(softmax − onehot(target)), 0 in ignored rows. */
 function backward(
   ref: Reference,
-  dloss: FloatArray,
+  dloss: Tensor,
   logits: FloatArray,
-  targets: Int32Array,
-  lse: FloatArray,
-  vocabSize: number,
-  ignoreIndex: number,
+  targets: Tensor,
+  lse: Tensor,
+  problem: CrossEntropyProblem,
 ): FloatArray {
   const { round: r } = ref
+  const { vocabSize, ignoreIndex } = problem
   const dlogits = ref.floats(logits.length)
-  const counted = targets.reduce((n, target) => n + (target === ignoreIndex ? 0 : 1), 0)
-  const factor = r((dloss[0] as number) / counted)
-  targets.forEach((target, row) => {
+  const labels = ref.loadInts(targets)
+  const lses = ref.load(lse)
+  const counted = labels.reduce((n, target) => n + (target === ignoreIndex ? 0 : 1), 0)
+  const factor = r((ref.load(dloss)[0] as number) / counted)
+  labels.forEach((target, row) => {
     if (target === ignoreIndex) return
     for (let j = 0; j < vocabSize; j++) {
       const at = row * vocabSize + j
-      const p = r(Math.exp(r((logits[at] as number) - (lse[row] as number))))
+      const p = r(Math.exp(r((logits[at] as number) - (lses[row] as number))))
       dlogits[at] = factor * (j === target ? r(p - 1) : p)
     }
   })

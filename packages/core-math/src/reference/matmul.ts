@@ -1,4 +1,4 @@
-import { type Kernels, numel } from '@tilegrad/tensor'
+import { checkMatmul, checkSumRows, type Kernels } from '@tilegrad/tensor'
 import { geluForwardInto } from './pointwise'
 import { multiplyTransposed, transposed } from './products'
 import type { FloatArray, Reference } from './reference'
@@ -8,19 +8,15 @@ export function matmulKernels(ref: Reference): Pick<Kernels, 'matmul' | 'sumRows
   const { round: r } = ref
   return {
     matmul(a, b, options = {}) {
-      const { transposeA = false, transposeB = false, alpha = 1, bias, activation = 'none', preActivation, accumulateInto } = options
-      const leading = a.shape.slice(0, -2)
-      const batch = numel(leading)
-      const [m, k] = (transposeA ? a.shape.slice(-2).reverse() : a.shape.slice(-2)) as [number, number]
-      const n = b.shape.at(transposeB ? -2 : -1) as number
-      const outShape = [...leading, m, n]
-      const shared = b.shape.length === 2
+      const problem = checkMatmul(ref.backend, a, b, options)
+      const { batch, m, n, k, sharedB, transposeA, transposeB, alpha, activation, outShape, dtype } = problem
+      const { bias, preActivation, accumulateInto } = options
       const left = ref.load(a)
       const right = ref.load(b)
       const out = ref.floats(batch * m * n)
       for (let i = 0; i < batch; i++) {
         const x = left.subarray(i * m * k, (i + 1) * m * k)
-        const y = shared ? right : right.subarray(i * k * n, (i + 1) * k * n)
+        const y = sharedB ? right : right.subarray(i * k * n, (i + 1) * k * n)
         multiplyTransposed(
           transposeA ? transposed(x, k, m) : x,
           transposeB ? y : transposed(y, k, n),
@@ -34,12 +30,18 @@ export function matmulKernels(ref: Reference): Pick<Kernels, 'matmul' | 'sumRows
       if (bias) addBias(out, ref.load(bias))
       if (preActivation) ref.result(out.slice(), outShape, preActivation.dtype, preActivation)
       if (activation === 'gelu') geluForwardInto(ref, out, out)
-      return ref.accumulate(out, outShape, a.dtype, accumulateInto)
+      return ref.accumulate(out, outShape, dtype, accumulateInto)
     },
 
     sumRows(x, options = {}) {
-      const n = x.shape.at(-1) as number
-      return ref.accumulate(sumRowsOf(ref.load(x), ref.floats(n)), [n], x.dtype, options.accumulateInto)
+      const { rows, columns, outShape, dtype } = checkSumRows(ref.backend, x, options)
+      const input = ref.load(x)
+      const sum = ref.floats(columns)
+      // Each addition rounds when it is stored.
+      for (let i = 0; i < rows * columns; i += columns) {
+        for (let j = 0; j < columns; j++) sum[j] = (sum[j] as number) + (input[i + j] as number)
+      }
+      return ref.accumulate(sum, outShape, dtype, options.accumulateInto)
     },
   }
 }
@@ -49,14 +51,4 @@ function addBias(out: FloatArray, bias: FloatArray): void {
   for (let i = 0; i < out.length; i += n) {
     for (let j = 0; j < n; j++) out[i + j] = (out[i + j] as number) + (bias[j] as number)
   }
-}
-
-/** Adds the rows of x [R, N] to `sum` [N] in order; returns it. */
-export function sumRowsOf(x: FloatArray, sum: FloatArray): FloatArray {
-  const n = sum.length
-  // Each addition rounds when it is stored.
-  for (let i = 0; i < x.length; i += n) {
-    for (let j = 0; j < n; j++) sum[j] = (sum[j] as number) + (x[i + j] as number)
-  }
-  return sum
 }

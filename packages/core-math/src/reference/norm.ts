@@ -1,4 +1,4 @@
-import type { Kernels } from '@tilegrad/tensor'
+import { checkLayerNormBackward, checkLayerNormForward, checkRmsNormBackward, checkRmsNormForward, type Kernels } from '@tilegrad/tensor'
 import type { Reference } from './reference'
 
 /** layerNorm and rmsNorm with their gradients. */
@@ -8,52 +8,49 @@ export function normKernels(
   const { round: r } = ref
   return {
     layerNormForward(x, weight, bias, options = {}) {
-      const eps = r(options.eps ?? 1e-5)
-      const columns = weight.shape[0] as number
+      const { rows, channels, eps, outShape, statShape, dtype } = checkLayerNormForward(ref.backend, x, weight, bias, options)
       const [input, w, b] = [ref.load(x), ref.load(weight), ref.load(bias)]
-      const rows = columns === 0 ? 0 : input.length / columns
       const out = ref.floats(input.length)
       const mean = ref.floats(rows)
       const rstd = ref.floats(rows)
       for (let row = 0; row < rows; row++) {
-        const at = row * columns
+        const at = row * channels
         let sum = 0
-        for (let j = 0; j < columns; j++) sum = r(sum + (input[at + j] as number))
-        const mu = r(sum / columns)
+        for (let j = 0; j < channels; j++) sum = r(sum + (input[at + j] as number))
+        const mu = r(sum / channels)
         let squares = 0
-        for (let j = 0; j < columns; j++) {
+        for (let j = 0; j < channels; j++) {
           const centred = r((input[at + j] as number) - mu)
           squares = r(squares + r(centred * centred))
         }
-        const scale = r(1 / r(Math.sqrt(r(r(squares / columns) + eps))))
-        for (let j = 0; j < columns; j++) {
+        const scale = r(1 / r(Math.sqrt(r(r(squares / channels) + r(eps)))))
+        for (let j = 0; j < channels; j++) {
           const normalised = r(r((input[at + j] as number) - mu) * scale)
           out[at + j] = r(normalised * (w[j] as number)) + (b[j] as number)
         }
         mean[row] = mu
         rstd[row] = scale
       }
-      const statistics = x.shape.slice(0, -1)
       return {
-        out: ref.result(out, x.shape, x.dtype),
-        mean: ref.result(mean, statistics, 'f32'),
-        rstd: ref.result(rstd, statistics, 'f32'),
+        out: ref.result(out, outShape, dtype),
+        mean: ref.result(mean, statShape, 'f32'),
+        rstd: ref.result(rstd, statShape, 'f32'),
       }
     },
 
     layerNormBackward(dout, x, weight, mean, rstd, options = {}) {
-      const columns = weight.shape[0] as number
+      const { rows, channels } = checkLayerNormBackward(ref.backend, dout, x, weight, mean, rstd, options)
       const [grad, input, w, mu, scale] = [ref.load(dout), ref.load(x), ref.load(weight), ref.load(mean), ref.load(rstd)]
       const dx = ref.floats(input.length)
-      const dweight = ref.floats(columns)
-      const dbias = ref.floats(columns)
-      const normalised = ref.floats(columns)
-      const dnormalised = ref.floats(columns)
-      for (let row = 0; row < mu.length; row++) {
-        const at = row * columns
+      const dweight = ref.floats(channels)
+      const dbias = ref.floats(channels)
+      const normalised = ref.floats(channels)
+      const dnormalised = ref.floats(channels)
+      for (let row = 0; row < rows; row++) {
+        const at = row * channels
         let sum = 0
         let product = 0
-        for (let j = 0; j < columns; j++) {
+        for (let j = 0; j < channels; j++) {
           const g = grad[at + j] as number
           const xhat = r(r((input[at + j] as number) - (mu[row] as number)) * (scale[row] as number))
           const dxhat = r(g * (w[j] as number))
@@ -65,9 +62,9 @@ export function normKernels(
           dnormalised[j] = dxhat
         }
         // dx = rstd·(dx̂ − mean(dx̂) − x̂·mean(dx̂·x̂))
-        const meanOfSum = r(sum / columns)
-        const meanOfProduct = r(product / columns)
-        for (let j = 0; j < columns; j++) {
+        const meanOfSum = r(sum / channels)
+        const meanOfProduct = r(product / channels)
+        for (let j = 0; j < channels; j++) {
           const along = r((normalised[j] as number) * meanOfProduct)
           dx[at + j] = (scale[row] as number) * r(r((dnormalised[j] as number) - meanOfSum) - along)
         }
@@ -80,34 +77,32 @@ export function normKernels(
     },
 
     rmsNormForward(x, weight, options = {}) {
-      const eps = r(options.eps ?? 1e-5)
-      const columns = weight.shape[0] as number
+      const { rows, channels, eps, outShape, statShape, dtype } = checkRmsNormForward(ref.backend, x, weight, options)
       const [input, w] = [ref.load(x), ref.load(weight)]
-      const rows = columns === 0 ? 0 : input.length / columns
       const out = ref.floats(input.length)
       const rstd = ref.floats(rows)
       for (let row = 0; row < rows; row++) {
-        const at = row * columns
+        const at = row * channels
         let squares = 0
-        for (let j = 0; j < columns; j++) squares = r(squares + r((input[at + j] as number) * (input[at + j] as number)))
-        const scale = r(1 / r(Math.sqrt(r(r(squares / columns) + eps))))
-        for (let j = 0; j < columns; j++) out[at + j] = r((input[at + j] as number) * scale) * (w[j] as number)
+        for (let j = 0; j < channels; j++) squares = r(squares + r((input[at + j] as number) * (input[at + j] as number)))
+        const scale = r(1 / r(Math.sqrt(r(r(squares / channels) + r(eps)))))
+        for (let j = 0; j < channels; j++) out[at + j] = r((input[at + j] as number) * scale) * (w[j] as number)
         rstd[row] = scale
       }
-      return { out: ref.result(out, x.shape, x.dtype), rstd: ref.result(rstd, x.shape.slice(0, -1), 'f32') }
+      return { out: ref.result(out, outShape, dtype), rstd: ref.result(rstd, statShape, 'f32') }
     },
 
     rmsNormBackward(dout, x, weight, rstd, options = {}) {
-      const columns = weight.shape[0] as number
+      const { rows, channels } = checkRmsNormBackward(ref.backend, dout, x, weight, rstd, options)
       const [grad, input, w, scale] = [ref.load(dout), ref.load(x), ref.load(weight), ref.load(rstd)]
       const dx = ref.floats(input.length)
-      const dweight = ref.floats(columns)
-      const normalised = ref.floats(columns)
-      const dnormalised = ref.floats(columns)
-      for (let row = 0; row < scale.length; row++) {
-        const at = row * columns
+      const dweight = ref.floats(channels)
+      const normalised = ref.floats(channels)
+      const dnormalised = ref.floats(channels)
+      for (let row = 0; row < rows; row++) {
+        const at = row * channels
         let product = 0
-        for (let j = 0; j < columns; j++) {
+        for (let j = 0; j < channels; j++) {
           const g = grad[at + j] as number
           const xhat = r((input[at + j] as number) * (scale[row] as number))
           const dxhat = r(g * (w[j] as number))
@@ -117,8 +112,8 @@ export function normKernels(
           dnormalised[j] = dxhat
         }
         // dx = rstd·(dx̂ − x̂·mean(dx̂·x̂))
-        const meanOfProduct = r(product / columns)
-        for (let j = 0; j < columns; j++) {
+        const meanOfProduct = r(product / channels)
+        for (let j = 0; j < channels; j++) {
           dx[at + j] = (scale[row] as number) * r((dnormalised[j] as number) - r((normalised[j] as number) * meanOfProduct))
         }
       }

@@ -1,4 +1,4 @@
-import type { Kernels } from '@tilegrad/tensor'
+import { checkAdamwStep, checkSumSquares, type Kernels } from '@tilegrad/tensor'
 import type { Reference } from './reference'
 
 /** AdamW and what global-norm clipping needs. */
@@ -6,7 +6,8 @@ export function optimizerKernels(ref: Reference): Pick<Kernels, 'adamwStep' | 's
   const { round: r } = ref
   return {
     adamwStep(param, grad, expAvg, expAvgSq, options) {
-      const { lr, beta1, beta2, eps, weightDecay, step, gradScale = 1 } = options
+      const problem = checkAdamwStep(ref.backend, param, grad, expAvg, expAvgSq, options)
+      const { lr, beta1, beta2, eps, weightDecay, step, gradScale } = problem
       const [p, m, v] = [ref.load(param).slice(), ref.load(expAvg).slice(), ref.load(expAvgSq).slice()]
       const g = ref.load(grad)
       const stepSize = r(lr / (1 - beta1 ** step))
@@ -25,6 +26,7 @@ export function optimizerKernels(ref: Reference): Pick<Kernels, 'adamwStep' | 's
     },
 
     sumSquares(x, options = {}) {
+      checkSumSquares(ref.backend, x, options)
       const input = ref.load(x)
       const sum = ref.floats(1)
       for (let i = 0; i < input.length; i++) sum[0] = (sum[0] as number) + r((input[i] as number) * (input[i] as number))

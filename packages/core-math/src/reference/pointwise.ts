@@ -1,4 +1,14 @@
-import type { Kernels } from '@tilegrad/tensor'
+import {
+  checkAdd,
+  checkCast,
+  checkCopy,
+  checkGeluBackward,
+  checkGeluForward,
+  checkScale,
+  checkSwigluBackward,
+  checkSwigluForward,
+  type Kernels,
+} from '@tilegrad/tensor'
 import type { FloatArray, Reference } from './reference'
 
 type PointwiseKernels = Pick<
@@ -11,11 +21,13 @@ export function pointwiseKernels(ref: Reference): PointwiseKernels {
   const { round: r } = ref
   return {
     geluForward(x, options = {}) {
+      const { outShape, dtype } = checkGeluForward(ref.backend, x, options)
       const input = ref.load(x)
-      return ref.result(geluForwardInto(ref, input, ref.floats(input.length)), x.shape, x.dtype, options.out)
+      return ref.result(geluForwardInto(ref, input, ref.floats(input.length)), outShape, dtype, options.out)
     },
 
     geluBackward(dout, x, options = {}) {
+      const { outShape, dtype } = checkGeluBackward(ref.backend, dout, x, options)
       const [grad, input] = [ref.load(dout), ref.load(x)]
       const dx = ref.floats(input.length)
       for (let i = 0; i < dx.length; i++) {
@@ -25,17 +37,19 @@ export function pointwiseKernels(ref: Reference): PointwiseKernels {
         const dtanh = r(r(1 - r(t * t)) * slope)
         dx[i] = (grad[i] as number) * r(r(0.5 * r(1 + t)) + r(r(0.5 * v) * dtanh))
       }
-      return ref.result(dx, x.shape, x.dtype, options.out)
+      return ref.result(dx, outShape, dtype, options.out)
     },
 
     swigluForward(gate, up, options = {}) {
+      const { outShape, dtype } = checkSwigluForward(ref.backend, gate, up, options)
       const [g, u] = [ref.load(gate), ref.load(up)]
       const out = ref.floats(g.length)
       for (let i = 0; i < out.length; i++) out[i] = r((g[i] as number) * sigmoid(r, g[i] as number)) * (u[i] as number)
-      return ref.result(out, gate.shape, gate.dtype, options.out)
+      return ref.result(out, outShape, dtype, options.out)
     },
 
     swigluBackward(dout, gate, up) {
+      const { outShape, dtype } = checkSwigluBackward(ref.backend, dout, gate, up)
       const [grad, g, u] = [ref.load(dout), ref.load(gate), ref.load(up)]
       const dgate = ref.floats(g.length)
       const dup = ref.floats(g.length)
@@ -47,28 +61,32 @@ export function pointwiseKernels(ref: Reference): PointwiseKernels {
         dgate[i] = r(d * (u[i] as number)) * r(s * r(1 + r(x * r(1 - s))))
         dup[i] = d * r(x * s)
       }
-      return { dgate: ref.result(dgate, gate.shape, gate.dtype), dup: ref.result(dup, up.shape, up.dtype) }
+      return { dgate: ref.result(dgate, outShape, dtype), dup: ref.result(dup, outShape, dtype) }
     },
 
     add(a, b, options = {}) {
+      const { outShape, dtype } = checkAdd(ref.backend, a, b, options)
       const [x, y] = [ref.load(a), ref.load(b)]
       const out = ref.floats(x.length)
       for (let i = 0; i < out.length; i++) out[i] = (x[i] as number) + (y[i] as number)
-      return ref.result(out, a.shape, a.dtype, options.out)
+      return ref.result(out, outShape, dtype, options.out)
     },
 
     scale(x, factor, options = {}) {
+      const { outShape, dtype } = checkScale(ref.backend, x, factor, options)
       const input = ref.load(x)
       const out = ref.floats(input.length)
       for (let i = 0; i < out.length; i++) out[i] = r(factor) * (input[i] as number)
-      return ref.result(out, x.shape, x.dtype, options.out)
+      return ref.result(out, outShape, dtype, options.out)
     },
 
     cast(x, dtype) {
+      checkCast(ref.backend, x, dtype)
       return ref.result(ref.load(x).slice(), x.shape, dtype)
     },
 
     copy(x, options = {}) {
+      checkCopy(ref.backend, x, options)
       return ref.copy(x, options.out)
     },
   }

@@ -1,19 +1,19 @@
-import type { Kernels, Tensor } from '@tilegrad/tensor'
+import { checkRopeBackward, checkRopeForward, type Kernels, type RopeProblem, type Tensor } from '@tilegrad/tensor'
 import type { Reference } from './reference'
 
 /** Rotary embedding and its inverse. */
 export function ropeKernels(ref: Reference): Pick<Kernels, 'ropeForward' | 'ropeBackward'> {
   return {
-    ropeForward: (x, cos, sin, options = {}) => rotate(ref, x, cos, sin, options.positionOffset ?? 0, 1),
-    ropeBackward: (dout, cos, sin, options = {}) => rotate(ref, dout, cos, sin, options.positionOffset ?? 0, -1),
+    ropeForward: (x, cos, sin, options) => rotate(ref, x, cos, sin, checkRopeForward(ref.backend, x, cos, sin, options), 1),
+    ropeBackward: (dout, cos, sin, options) => rotate(ref, dout, cos, sin, checkRopeBackward(ref.backend, dout, cos, sin, options), -1),
   }
 }
 
 /** Turns each pair (i, i + R/2) by its angle times `direction`. */
-function rotate(ref: Reference, x: Tensor, cos: Tensor, sin: Tensor, positionOffset: number, direction: 1 | -1): Tensor {
+function rotate(ref: Reference, x: Tensor, cos: Tensor, sin: Tensor, problem: RopeProblem, direction: 1 | -1): Tensor {
   const { round: r } = ref
-  const [batchSize, seqlen, nHeads, headDim] = x.shape as [number, number, number, number]
-  const half = cos.shape[1] as number
+  const { batchSize, seqlen, nHeads, headDim, rotaryDim, positionOffset, outShape, dtype } = problem
+  const half = rotaryDim / 2
   const [input, c, s] = [ref.load(x), ref.load(cos), ref.load(sin)]
   const out = input.slice()
   for (let row = 0; row < batchSize * seqlen * nHeads; row++) {
@@ -28,5 +28,5 @@ function rotate(ref: Reference, x: Tensor, cos: Tensor, sin: Tensor, positionOff
       out[high] = r(x1 * cosine) + r(x0 * sine)
     }
   }
-  return ref.result(out, x.shape, x.dtype)
+  return ref.result(out, outShape, dtype)
 }

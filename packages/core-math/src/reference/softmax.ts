@@ -1,4 +1,4 @@
-import type { Kernels } from '@tilegrad/tensor'
+import { checkSoftmaxBackward, checkSoftmaxForward, type Kernels } from '@tilegrad/tensor'
 import type { FloatArray, Reference } from './reference'
 
 /** Standard attention's softmax over whole rows, with its gradient. */
@@ -6,31 +6,28 @@ export function softmaxKernels(ref: Reference): Pick<Kernels, 'softmaxForward' |
   const { round: r } = ref
   return {
     softmaxForward(x, options = {}) {
-      const { scale = 1, causal = false, out } = options
-      const seqlenK = x.shape.at(-1) as number
-      const seqlenQ = x.shape.at(-2) ?? 1
+      const { rows, seqlenQ, seqlenK, scale, causal, outShape, dtype } = checkSoftmaxForward(ref.backend, x, options)
       const values = ref.load(x).slice()
-      for (let row = 0; row * seqlenK < values.length; row++) {
+      for (let row = 0; row < rows; row++) {
         const visible = causal ? Math.max(0, Math.min(seqlenK, (row % seqlenQ) + 1 + seqlenK - seqlenQ)) : seqlenK
         const at = row * seqlenK
         for (let j = 0; j < visible; j++) values[at + j] = r(scale) * (values[at + j] as number)
         softmaxRow(ref, values.subarray(at, at + visible))
         values.fill(0, at + visible, at + seqlenK)
       }
-      return ref.result(values, x.shape, x.dtype, out)
+      return ref.result(values, outShape, dtype, options.out)
     },
 
     softmaxBackward(dout, out, options = {}) {
-      const { scale = 1, out: into } = options
-      const columns = out.shape.at(-1) as number
+      const { seqlenK, scale, outShape, dtype } = checkSoftmaxBackward(ref.backend, dout, out, options)
       const [grad, p] = [ref.load(dout), ref.load(out)]
       const dx = ref.floats(p.length)
-      for (let at = 0; at < p.length; at += columns) {
+      for (let at = 0; at < p.length; at += seqlenK) {
         let delta = 0
-        for (let j = at; j < at + columns; j++) delta = r(delta + r((grad[j] as number) * (p[j] as number)))
-        for (let j = at; j < at + columns; j++) dx[j] = r(scale) * r((p[j] as number) * r((grad[j] as number) - delta))
+        for (let j = at; j < at + seqlenK; j++) delta = r(delta + r((grad[j] as number) * (p[j] as number)))
+        for (let j = at; j < at + seqlenK; j++) dx[j] = r(scale) * r((p[j] as number) * r((grad[j] as number) - delta))
       }
-      return ref.result(dx, out.shape, out.dtype, into)
+      return ref.result(dx, outShape, dtype, options.out)
     },
   }
 }
