@@ -1,0 +1,21 @@
+import { type GPTConfig, resolveConfig } from '@tilegrad/transformer'
+import type { TrainOptions } from './options'
+import type { TextTokenizer } from './tokenizer'
+
+/** The model that the options describe. A separator ends a text, so that sampling stops there. */
+export function modelConfig(options: TrainOptions, tokenizer: TextTokenizer): GPTConfig {
+  return resolveConfig({
+    architecture: options.arch,
+    vocabSize: tokenizer.vocabSize,
+    contextLength: options.context,
+    nLayers: options.layers,
+    nHeads: options.heads,
+    nHeadsK: options.kvHeads ?? options.heads,
+    dModel: options.width,
+    windowSize: options.window === undefined ? [-1, -1] : [options.window - 1, -1],
+    attentionImpl: options.attention,
+    activationCheckpointing: options.checkpointActivations,
+    tieEmbeddings: true,
+    eosTokenId: tokenizer.separator,
+  })
+}
