@@ -22,7 +22,7 @@ export function findCommand(...names) {
 
 /** Programs beyond npm's that suites need, with the Debian package that holds each. */
 export const prerequisites = [
-  { what: 'a C++ compiler', commands: ['g++', 'clang++', 'c++'], debian: 'g++', needed: 'the native addon' },
+  { what: 'a C++ compiler', commands: ['g++', 'c++'], debian: 'g++', needed: 'the native addon' },
   { what: 'make', commands: ['make'], debian: 'make', needed: 'the native addon' },
   { what: 'Python 3', commands: ['python3'], debian: 'python3', needed: 'node-gyp, which builds the native addon' },
   { what: 'Chromium', commands: ['chromium', 'chromium-browser', 'google-chrome'], debian: 'chromium', needed: 'the browser suite' },
@@ -49,7 +49,7 @@ export function isDebian() {
  * a compiler is not taken from the cache once there is one.
  */
 export function toolchainEnvironment() {
-  const compiler = process.env.CXX ?? findCommand('g++', 'clang++', 'c++')
+  const compiler = process.env.CXX ?? findCommand('g++', 'c++')
   const complete = compiler !== undefined && findCommand('make') && findCommand('python3')
   return {
     TILEGRAD_TOOLCHAIN: complete ? `${compiler} ${version(compiler)}, node ${process.version} ${process.platform} ${process.arch}` : 'none',

@@ -1,0 +1,45 @@
+import type { TypedArray } from '@tilegrad/tensor'
+
+/** What a check of one result against the float64 oracle found. */
+export interface Check {
+  readonly what: string
+  readonly maxError: number
+  /** `factor` × the error of naive float32 against the same oracle, plus 2⁻²⁰ × the largest value. */
+  readonly allowed: number
+  readonly ok: boolean
+}
+
+/** A result, what float64 says it is, and what naive float32 makes of it: arrays of one length, a part of the whole at most. */
+export interface Comparison {
+  readonly actual: TypedArray | readonly number[]
+  readonly oracle: TypedArray | readonly number[]
+  readonly naive: TypedArray | readonly number[]
+}
+
+/** Forward results may err twice as much as naive float32 does, gradients three times. */
+export const forwardFactor = 2
+export const gradientFactor = 3
+
+export function check(what: string, parts: readonly Comparison[], factor: number): Check {
+  let [maxError, naiveError, largest] = [0, 0, 0]
+  for (const { actual, oracle, naive } of parts) {
+    if (actual.length !== oracle.length || naive.length !== oracle.length || oracle.length === 0) return failure(what)
+    for (let i = 0; i < oracle.length; i++) {
+      const expected = oracle[i] as number
+      maxError = worse(maxError, (actual[i] as number) - expected)
+      naiveError = worse(naiveError, (naive[i] as number) - expected)
+      largest = Math.max(largest, Math.abs(expected))
+    }
+  }
+  const allowed = factor * naiveError + 2 ** -20 * largest
+  return { what, maxError, allowed, ok: maxError <= allowed }
+}
+
+function failure(what: string): Check {
+  return { what, maxError: Number.POSITIVE_INFINITY, allowed: 0, ok: false }
+}
+
+/** NaN is as wrong as can be; equal infinities (the lse of an empty row) are right, and their difference is NaN. */
+function worse(error: number, difference: number): number {
+  return Number.isNaN(difference) ? Number.POSITIVE_INFINITY : Math.max(error, Math.abs(difference))
+}
