@@ -2,13 +2,11 @@
 // computed inside one chunk, in an order that the chunk does not change.
 #pragma once
 #include "engine.h"
+#include "integers-inl.h"
 #include "tile-sizes.h"
 
 namespace tilegrad::TILEGRAD_TARGET {
 
-inline int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
-inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // body(begin, end, worker) over [0, count) in chunks of a multiple of `granule`, none of them cheaper than kTaskElements at `costPerItem` elements
 // each (except the last). Four chunks per thread even out what other processes take.
@@ -16,9 +14,9 @@ template <class F>
 inline void parallelChunks(Context& ctx, int64_t count, int64_t costPerItem, int64_t granule, F&& body) {
   if (count <= 0) return;
   const int64_t perThread = ceilDiv(count, int64_t(ctx.pool.threads()) * 4);
-  const int64_t least = ceilDiv(kTaskElements, larger(costPerItem, 1));
-  const int64_t chunk = ceilDiv(larger(perThread, least), granule) * granule;
-  parallelFor(ctx.pool, ceilDiv(count, chunk), [&](int64_t task, int worker) { body(task * chunk, smaller(count, (task + 1) * chunk), worker); });
+  const int64_t least = ceilDiv(kTaskElements, maxOf(costPerItem, 1));
+  const int64_t chunk = ceilDiv(maxOf(perThread, least), granule) * granule;
+  parallelFor(ctx.pool, ceilDiv(count, chunk), [&](int64_t task, int worker) { body(task * chunk, minOf(count, (task + 1) * chunk), worker); });
 }
 
 // body(row, begin, end) over the elements of `rows` rows of `columns` elements. Where every operand is contiguous (`flat`) all rows are

@@ -1,6 +1,7 @@
 // Which keys a run of query rows sees, and which queries a run of keys is seen by. The one place for causal masks and windows; whatever is skipped
 // in forward, dQ and dK/dV is skipped because of what stands here. Mirrors core-math/src/schedule.ts and mask.ts.
 #pragma once
+#include "integers-inl.h"
 #include <stdint.h>
 
 namespace tilegrad::TILEGRAD_TARGET {
@@ -10,9 +11,6 @@ struct Range {
   bool empty() const { return end <= begin; }
 };
 
-inline int64_t minOf(int64_t a, int64_t b) { return a < b ? a : b; }
-inline int64_t maxOf(int64_t a, int64_t b) { return a > b ? a : b; }
-inline int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 constexpr int64_t kFar = int64_t(1) << 40;
 

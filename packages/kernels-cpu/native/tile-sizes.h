@@ -33,6 +33,13 @@ constexpr int64_t kGemmBlockN = 1536;
 // Up to this many rows (or columns) GEMM reads the other operand in place instead of packing it (gemm-thin-inl.h).
 constexpr int64_t kGemmThin = 4;
 
+// Up to this many rows GEMM reads a b that needs no transposing in place: each packed float would be used too few times.
+constexpr int64_t kGemmInPlaceRows = 2 * kGemmRows;
+
+// What a task and a round of the thread pool cost, in cycles (a few microseconds), for the choice of GEMM's grid.
+constexpr double kTaskCycles = 2000;
+constexpr double kForkCycles = 20000;
+
 // Work below which another task costs more than it saves: waking a thread takes some microseconds, about this many float operations of
 // a vectorised elementwise kernel.
 constexpr int64_t kTaskElements = 16384;
