@@ -89,12 +89,12 @@ struct AttentionBackward {
     const Tiles t(scratch, *this);
     const Range keys = keyBlock(nBlock);
     const int64_t count = keys.end - keys.begin, countPad = padTo(count, kKeyPad);
-    // 1. load the K and V tiles: panels with the score scale for S, panels of V for dP, rows with the softmax scale for dQ
+    // 1. load the K and V tiles: K with the softmax scale, as rows for dQ and as panels for S; V as panels for dP
     const float* kFrom = k + b * kStrides.batch + hk * kStrides.head + keys.begin * kStrides.seq;
     const float* vFrom = v + b * vStrides.batch + hk * vStrides.head + keys.begin * vStrides.seq;
-    packPanels<kNR>(kFrom, kStrides.seq, count, countPad, size.headDim, options.productScale(), t.kPanels);
     packRows(kFrom, kStrides.seq, count, countPad, size.headDim, headDimPad, options.softmaxScale, t.kRows);
-    packPanels<kNR>(vFrom, vStrides.seq, count, countPad, size.headDimV, 1.0f, t.vPanels);
+    packPanels<kNR>(t.kRows, headDimPad, countPad, countPad, size.headDim, t.kPanels);
+    packPanels<kNR>(vFrom, vStrides.seq, count, countPad, size.headDimV, t.vPanels);
     memset(t.dkTile, 0, size_t(countPad * headDimPad) * 4);
     memset(t.dvTile, 0, size_t(countPad * headDimVPad) * 4);
 
@@ -186,14 +186,16 @@ struct AttentionBackward {
 
   template <bool softcapped>
   TILEGRAD_INLINE void rowGradients(float* p, float* ds, int64_t count, float rowLse, float rowDelta) const {
-    const VF lse2 = splat(rowLse * kLog2e), deltaV = splat(rowDelta), afterTanh = splat(options.afterTanh());
+    const VF unit = splat(options.scoreUnit()), lse2 = splat(rowLse * kLog2e), deltaV = splat(rowDelta), afterTanh = splat(options.afterTanh());
     for (int64_t j = 0; j < count; j += kLanes) {
       VF s = load(p + j);
       VF slope = splat(1.0f);
       if (softcapped) {
-        const VF tanhS = tanh(s);
+        const VF tanhS = tanh(s * unit);
         slope = slope - tanhS * tanhS;
         s = tanhS * afterTanh;
+      } else {
+        s = s * unit;
       }
       const VF probability = exp2(s - lse2);
       VF gradient = probability * (load(ds + j) - deltaV);

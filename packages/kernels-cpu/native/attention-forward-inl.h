@@ -27,7 +27,7 @@ struct AttentionForward {
   int64_t nSplits;
 
   Schedule schedule;
-  int64_t seqlenKPad, headDimVPad, nMBlocks;
+  int64_t seqlenKPad, headDimPad, headDimVPad, nMBlocks;
   float *kPanels, *vRows, *partial;
 
   explicit AttentionForward(Reader& args) {
@@ -38,6 +38,7 @@ struct AttentionForward {
     nSplits = args.i64();
     schedule = Schedule(size.seqlenQ, size.seqlenK, options.diagonalMin, options.diagonalMax);
     seqlenKPad = padTo(size.seqlenK, kKeyPad);
+    headDimPad = padTo(size.headDim, kDimPad);
     headDimVPad = padTo(size.headDimV, kDimPad);
     nMBlocks = ceilDiv(size.seqlenQ, kBlockM);
     kPanels = workspace;
@@ -51,7 +52,7 @@ struct AttentionForward {
     const int64_t head = task / nBlocks, begin = task % nBlocks * kBlockN;  // head: b·nHeadsK + hk
     const int64_t b = head / size.nHeadsK, hk = head % size.nHeadsK;
     const int64_t rows = minOf(kBlockN, size.seqlenK - begin), rowsPad = minOf(kBlockN, seqlenKPad - begin);
-    packPanels<kNR>(k + b * kStrides.batch + hk * kStrides.head + begin * kStrides.seq, kStrides.seq, rows, rowsPad, size.headDim, 1.0f,
+    packPanels<kNR>(k + b * kStrides.batch + hk * kStrides.head + begin * kStrides.seq, kStrides.seq, rows, rowsPad, size.headDim,
                     kPanels + (head * seqlenKPad + begin) * size.headDim);
     packRows(v + b * vStrides.batch + hk * vStrides.head + begin * vStrides.seq, vStrides.seq, rows, rowsPad, size.headDimV, headDimVPad, 1.0f,
              vRows + (head * seqlenKPad + begin) * headDimVPad);
@@ -116,12 +117,14 @@ struct AttentionForward {
     const float* kHead = kPanels + head * seqlenKPad * size.headDim;
     const float* vHead = vRows + head * seqlenKPad * headDimVPad;
     float* qPanels = reinterpret_cast<float*>(scratch);
-    float* o = qPanels + kBlockM * padTo(size.headDim, kDimPad);
+    float* qRows = qPanels + kBlockM * headDimPad + kLanes;
+    float* o = qRows + kBlockM * headDimPad;
     float* scores = o + kBlockM * headDimVPad;
     auto* softmax = reinterpret_cast<OnlineSoftmax<MR>*>(scores + MR * kBlockN);
     // 1. load the Q tile, scaled, as panels
-    packPanels<MR>(q + b * qStrides.batch + h * qStrides.head + rowBegin * qStrides.seq, qStrides.seq, rows, rowsPad, size.headDim,
-                   options.productScale(), qPanels);
+    packRows(q + b * qStrides.batch + h * qStrides.head + rowBegin * qStrides.seq, qStrides.seq, rows, rows, size.headDim, headDimPad,
+             options.softmaxScale * options.scoreUnit(), qRows);
+    packPanels<MR>(qRows, headDimPad, rows, rowsPad, size.headDim, qPanels);
     memset(o, 0, size_t(rowsPad * headDimVPad) * 4);
     for (int64_t s = 0; s < strips; s++) softmax[s].reset();
 

@@ -1,6 +1,7 @@
 // Sizes, strides and tile sizes that attention's forward and backward kernels share.
 #pragma once
 #include "engine.h"
+#include "gemm-pack-inl.h"
 #include "micro-kernel-inl.h"
 #include "schedule-inl.h"
 
@@ -43,8 +44,8 @@ struct ScoreOptions {
     diagonalMin = args.i64();
     diagonalMax = args.i64();
   }
-  // Scores are wanted in units of log2(e). With a softcap c they are c·tanh(q·k·scale/c), so the product carries scale/c and the rest comes after tanh.
-  float productScale() const { return softcap > 0 ? softmaxScale / softcap : softmaxScale * kLog2e; }
+  // Scores are wanted in units of log2(e). With a softcap c they are c·tanh(q·k·scale/c), so the product is brought to units of c and the rest comes after tanh.
+  float scoreUnit() const { return softcap > 0 ? 1.0f / softcap : kLog2e; }
   float afterTanh() const { return softcap * kLog2e; }
 };
 
@@ -71,23 +72,11 @@ inline void packRows(const float* from, int64_t stride, int64_t rows, int64_t ro
   memset(to + rows * dimPad, 0, size_t(rowsPad - rows) * size_t(dimPad) * 4);
 }
 
-// rows × dim → panels of `width` rows, each panel [dim][width]: what multiplyAdd wants as b (width kNR) or as a (width kMR, stepA = width).
-// Rows up to rowsPad (a multiple of width) are zero.
+// rows × dim → panels of `width` rows, each panel [dim][width]: what multiplyAdd wants as b (width kNR) or as a (width kMR, stepA = width). Rows up to
+// rowsPad (a multiple of width) are zero. Where width is less than a vector, up to kLanes − 1 floats behind the last panel are overwritten.
 template <int width>
-inline void packPanels(const float* from, int64_t stride, int64_t rows, int64_t rowsPad, int64_t dim, float factor, float* to) {
-  for (int64_t panel = 0; panel < rowsPad; panel += width) {
-    float* y = to + panel * dim;
-    const int64_t live = minOf(width, rows - panel);
-    if (live < width) memset(y, 0, size_t(dim) * width * 4);
-    // Blocks of 16 dims: the lines that are written stay in L1 while each source line is read once.
-    for (int64_t d0 = 0; d0 < dim; d0 += 16) {
-      const int64_t d1 = minOf(dim, d0 + 16);
-      for (int64_t r = 0; r < live; r++) {
-        const float* x = from + (panel + r) * stride;
-        for (int64_t d = d0; d < d1; d++) y[d * width + r] = x[d] * factor;
-      }
-    }
-  }
+inline void packPanels(const float* from, int64_t stride, int64_t rows, int64_t rowsPad, int64_t dim, float* to) {
+  for (int64_t panel = 0; panel < rowsPad; panel += width) packTranspose(to + panel * dim, from + panel * stride, stride, dim, width, minOf(width, rows - panel));
 }
 
 }  // namespace tilegrad::TILEGRAD_TARGET
