@@ -18,7 +18,7 @@ const configuredFile = join(native, 'build', '.configured')
 const require = createRequire(import.meta.url)
 
 mkdirSync(out, { recursive: true })
-const unlock = lock(join(native, '.build-lock'))
+const unlock = lock(join(root, 'build', '.native-lock'))
 try {
   const reason = build()
   if (reason) leaveOut(reason)

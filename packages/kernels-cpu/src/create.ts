@@ -39,13 +39,14 @@ export async function createBackend(options: CpuBackendOptions, isa?: string): P
   }
 }
 
-function backendOf(engine: Engine, { device }: Machine, fallbackReason?: string): CpuBackend {
-  const { runtime, isa, threads } = engine
+function backendOf(engine: Engine, { device }: Machine, whyNotNative?: string): CpuBackend {
+  const { runtime, isa, threads, note } = engine
+  const reason = [whyNotNative, note].filter((text) => text !== undefined).join('; ')
   const info: BackendInfo = {
     name: 'cpu',
     device,
-    driver: `${runtime} ${isa}, ${threads} ${threads === 1 ? 'thread' : 'threads'}${fallbackReason ? ` (${fallbackReason})` : ''}`,
-    features: { runtime, isa, threads, ...(fallbackReason ? { fallbackReason } : {}) },
+    driver: `${runtime} ${isa}, ${threads} ${threads === 1 ? 'thread' : 'threads'}${reason ? ` (${reason})` : ''}`,
+    features: { runtime, isa, threads, ...(reason ? { reason } : {}) },
   }
   return new CpuBackend(info, engine)
 }

@@ -9,6 +9,8 @@ export interface Engine {
   /** float32 lanes of a vector. */
   readonly lanes: number
   readonly threads: number
+  /** Why it is less than was asked for. */
+  readonly note?: string | undefined
   /** Names of the kernels; a kernel's index in it is its command. */
   readonly kernels: readonly string[]
   readonly ring: CommandRing
