@@ -2,7 +2,6 @@ import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { availableParallelism, cpus, release, totalmem } from 'node:os'
 import { join } from 'node:path'
-import type { BackendInfo } from '@tilegrad/tensor'
 
 /** What a measurement must be read with. */
 export interface Machine {
@@ -35,12 +34,6 @@ export function formatMachine(machine: Machine): string {
   return [`${machine.cpu}, ${machine.cores} cores`, machine.caches.join(' '), memory, machine.os, `Node ${machine.node}`]
     .filter(Boolean)
     .join(', ')
-}
-
-/** One line about the backend: `cpu: native avx512, 2 threads`. */
-export function formatBackend(info: BackendInfo): string {
-  const threads = info.features.threads
-  return `${info.name}: ${info.driver}${threads === undefined ? '' : `, ${threads} ${threads === 1 ? 'thread' : 'threads'}`}`
 }
 
 function caches(): string[] {

@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os'
 import { createCpuBackend, measurePeak } from '@tilegrad/kernels-cpu'
 import type { Backend } from '@tilegrad/tensor'
-import { describeMachine, formatBackend, formatMachine } from './machine'
+import { describeMachine, formatMachine } from './machine'
 import { formatHeader, formatRow, gigaflops, type Row, writeReport } from './results'
 
 /** Flags that all benchmarks share. */
@@ -34,7 +34,9 @@ export async function session(
     const backend = await createCpuBackend({ runtime: options.runtime, threads })
     try {
       const { flopsPerSecond: peakFlopsPerSecond } = await measurePeak(backend)
-      console.log(`\n${formatBackend(backend.info)}, peak of multiply-adds measured now: ${gigaflops(peakFlopsPerSecond)} GFLOP/s`)
+      console.log(
+        `\n${backend.info.name}: ${backend.info.driver}, peak of multiply-adds measured now: ${gigaflops(peakFlopsPerSecond)} GFLOP/s`,
+      )
       console.log(formatHeader(nameWidth))
       for await (const row of rows({ backend, threads, peakFlopsPerSecond })) {
         console.log(formatRow(row, nameWidth))

@@ -1,11 +1,11 @@
 import { createReferenceBackend } from '@tilegrad/core-math'
-import { GPT, resolveConfig } from '@tilegrad/transformer'
+import { GPT } from '@tilegrad/transformer'
 import { describe, expect, it } from 'vitest'
 import { randomIntegers } from './random'
 import { checkGradients } from './training'
 
 describe.each(['gpt2', 'llama'] as const)('the check of a training step of %s', (architecture) => {
-  const config = resolveConfig({ architecture, vocabSize: 20, contextLength: 40, nLayers: 2, nHeads: 2, dModel: 16 })
+  const config = { architecture, vocabSize: 20, contextLength: 40, nLayers: 2, nHeads: 2, dModel: 16 }
   const backend = createReferenceBackend({ precision: 'f32' })
   const ids = randomIntegers(2 * 40, 20, 1)
 

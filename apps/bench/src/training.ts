@@ -1,6 +1,6 @@
 import { createReferenceBackend } from '@tilegrad/core-math'
 import type { Backend, Tensor, TypedArray } from '@tilegrad/tensor'
-import { AdamW, GPT, type GPTConfig, resolveConfig } from '@tilegrad/transformer'
+import { AdamW, GPT, type GPTConfig } from '@tilegrad/transformer'
 import { type Check, check, forwardFactor, gradientFactor } from './check'
 import { trainingFlops } from './flops'
 import { randomIntegers } from './random'
@@ -33,7 +33,7 @@ export function benchTraining(options: TrainBenchOptions): Promise<Row[]> {
 
 async function measure({ backend, threads, peakFlopsPerSecond }: Bench, options: TrainBenchOptions): Promise<Row> {
   const { architecture, context, batchSize, dModel, nLayers, nHeads, vocabSize, attention } = options
-  const config = resolveConfig({ architecture, vocabSize, contextLength: context, nLayers, nHeads, dModel, attentionImpl: attention })
+  const config = { architecture, vocabSize, contextLength: context, nLayers, nHeads, dModel, attentionImpl: attention }
   const model = GPT.fromConfig(config, { backend, seed: 1 })
   const optimizer = new AdamW(model.parameters(), { lr: 1e-3, weightDecay: 0.1 })
   const ids = randomIntegers(batchSize * context, vocabSize, 1)
@@ -59,7 +59,7 @@ async function measure({ backend, threads, peakFlopsPerSecond }: Bench, options:
       seqlen: context,
       nLayers,
       nHeads,
-      headDim: config.headDim,
+      headDim: model.config.headDim,
       matmulParameters: matmulParameters(model),
     }),
     peakFlopsPerSecond,
