@@ -38,7 +38,6 @@ export function runBackward(backend: Backend, order: readonly Node[]): void {
     }
   } finally {
     for (const node of order) {
-      node.releaseGradient()
       node.free()
       node.drop()
     }

@@ -159,6 +159,21 @@ describe('checkpoint', () => {
     x.dispose()
   })
 
+  it('may make tensors and unused results inside', () => {
+    const tape = new Tape(backend)
+    const w = tape.parameter(randomTensor(backend, [3, 2]))
+    const start = bytesHeld()
+    const loss = tape.checkpoint((w) => {
+      const tokens = backend.tensor(Int32Array.of(2, 0), [2])
+      tape.gelu(tape.gelu(w))
+      return tape.crossEntropy(tape.embedding(tokens, w), tokens, { ignoreIndex: 2 })
+    }, w)
+    tape.backward(loss)
+    loss.dispose()
+    expect(bytesHeld()).toBe(start + 6 * 8)
+    w.dispose()
+  })
+
   it('refuses inputs modified in place, disposed inputs and a function that changes its shape', () => {
     const tape = new Tape(backend)
     const [x, w] = [tape.parameter(randomTensor(backend, [2, 2], 1)), tape.parameter(randomTensor(backend, [2, 2], 2))]

@@ -35,7 +35,6 @@ export class GradientSlot {
       gradient.release()
     } else if (gradient.writable) {
       kernels.add(sum.tensor, gradient.tensor, { out: gradient.tensor })
-      gradient.filled = undefined
       this.replace(gradient)
     } else {
       const fresh = Gradient.own(kernels.add(sum.tensor, gradient.tensor))
@@ -83,6 +82,7 @@ export class GradientSlot {
   /** Hands the gradient over to the caller. */
   take(): Gradient | undefined {
     const gradient = this.current()
+    if (gradient) gradient.filled = undefined
     this.gradient = undefined
     return gradient
   }
@@ -93,16 +93,11 @@ export class GradientSlot {
 
   private current(): Gradient | undefined {
     // A caller who disposed the tensor that `grad` showed has asked for a new one.
-    if (this.gradient?.tensor.disposed) this.releaseDisposed()
+    if (this.gradient?.tensor.disposed) this.replace(undefined)
     return this.gradient
   }
 
-  private releaseDisposed(): void {
-    this.gradient?.release()
-    this.gradient = undefined
-  }
-
-  private replace(gradient: Gradient): void {
+  private replace(gradient: Gradient | undefined): void {
     this.gradient?.release()
     this.gradient = gradient
   }

@@ -70,6 +70,15 @@ describe('custom', () => {
     expect(Array.from(await (c as { value: Tensor }).value.read())).toEqual(savedBefore)
   })
 
+  it('gives an identity a handle of its own', async () => {
+    const tape = new Tape(backend)
+    const x = tape.constant(backend.tensor([1, 2], [2]))
+    const same = tape.custom('same', [x], { forward: (_, x) => x as Tensor, backward: (_, dout) => [dout] })
+    x.dispose()
+    expect(Array.from(await same.value.read())).toEqual([1, 2])
+    same.dispose()
+  })
+
   it('counts undefined as zero', async () => {
     const tape = new Tape(backend)
     const [a, b] = [tape.parameter(randomTensor(backend, [2], 1)), tape.parameter(randomTensor(backend, [2], 2))]
