@@ -15,7 +15,8 @@ export function installPrerequisites() {
   const mayInstall = isDebian() && process.getuid?.() === 0 && findCommand('apt-get') && process.env.TILEGRAD_NO_APT !== '1'
   if (mayInstall) {
     console.log(`Installing ${packages.join(', ')} with apt-get: suites need them.`)
-    if (aptInstall(packages) || (aptUpdate() && aptInstall(packages))) return
+    aptUpdate()
+    if (aptInstall(packages)) return
   }
   for (const { what, debian, needed } of missingPrerequisites()) {
     console.log(`Missing: ${what}, for ${needed} (Debian: apt-get install ${debian}).`)
@@ -27,13 +28,12 @@ function aptInstall(packages) {
   return apt(['install', '--yes', '--quiet', '--no-install-recommends', lockWait, ...packages])
 }
 
-/** `apt-get update` does not wait for another apt's list lock, so it is tried again. */
+/** `apt-get update` does not wait for another apt's lock on the lists, so it is tried again. */
 function aptUpdate() {
-  for (let attempt = 1; attempt <= 5; attempt++) {
-    if (apt(['update', '--quiet', lockWait])) return true
+  for (let attempt = 1; attempt <= 4; attempt++) {
+    if (apt(['update', '--quiet', lockWait])) return
     spawnSync('sleep', [String(5 * attempt)])
   }
-  return false
 }
 
 /** @param {string[]} args */

@@ -2,8 +2,8 @@ import { createReferenceBackend } from '@tilegrad/core-math'
 import type { Backend, Tensor } from '@tilegrad/tensor'
 import { type Check, check, forwardFactor } from './check'
 import { randomNormal } from './random'
-import { judge, type Row } from './results'
-import { type Bench, type CommonOptions, session } from './session'
+import type { Measurement, Row } from './results'
+import { type CommonOptions, session } from './session'
 import { time } from './timing'
 
 /** c [m, n] = a·b, where a is stored [k, m] if transposeA and b [n, k] if transposeB. */
@@ -45,12 +45,12 @@ export function gemmShapes({ dModel: d, context: t, vocabSize }: Pick<GemmBenchO
 }
 
 export function benchGemm(options: GemmBenchOptions): Promise<Row[]> {
-  return session('gemm', options, nameWidth, async function* (bench) {
-    for (const shape of gemmShapes(options)) if (shape.name.includes(options.filter)) yield measure(bench, shape, options)
+  return session('gemm', options, nameWidth, async function* (backend) {
+    for (const shape of gemmShapes(options)) if (shape.name.includes(options.filter)) yield measure(backend, shape, options)
   })
 }
 
-async function measure({ backend, threads, peakFlopsPerSecond }: Bench, shape: GemmShape, options: GemmBenchOptions): Promise<Row> {
+async function measure(backend: Backend, shape: GemmShape, options: GemmBenchOptions): Promise<Measurement> {
   const { name, m, n, k, transposeA = false, transposeB = false } = shape
   const [aData, bData] = [randomNormal(m * k, 1), randomNormal(k * n, 2)]
   const a = backend.tensor(aData, transposeA ? [k, m] : [m, k])
@@ -60,16 +60,13 @@ async function measure({ backend, threads, peakFlopsPerSecond }: Bench, shape: G
   if (!timed) throw new Error('nothing was timed')
   const checks = [await checkGemm(aData, bData, timed.last, shape)]
   for (const tensor of [timed.last, a, b]) tensor.dispose()
-  return judge({
+  return {
     name: `${name} ${m}×${n}×${k}`,
     parameters: { m, n, k, transposeA, transposeB },
-    backend: backend.info,
-    threads,
     flops: 2 * m * n * k,
-    peakFlopsPerSecond,
     checks,
     timing: timed.timing,
-  })
+  }
 }
 
 /** Compares the first and the last rows of c with float64: all of it would take JavaScript longer than the benchmark. */

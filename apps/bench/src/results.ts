@@ -2,48 +2,60 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { BackendInfo } from '@tilegrad/tensor'
 import type { Check } from './check'
-import { describeMachine, type Machine } from './machine'
+import type { Machine } from './machine'
 import type { Timing } from './timing'
 
-/** One line of a benchmark. A time that is not to be believed is not there. */
-export interface Row {
+/** What was measured, before it is judged. */
+export interface Measurement {
   readonly name: string
   readonly parameters: Readonly<Record<string, string | number | boolean>>
+  readonly flops: number
+  readonly checks: readonly Check[]
+  readonly timing: Timing
+  /** Of standard attention, where it was sampled in turn. */
+  readonly standard?: Timing | undefined
+}
+
+/** What it was measured on. */
+export interface Setting {
   readonly backend: BackendInfo
   readonly threads: number
-  readonly flops: number
-  /** Of the machine, with as many threads, measured in this run. */
+  /** Of the machine with as many threads, in this run. */
   readonly peakFlopsPerSecond: number
+}
+
+/** One line of a benchmark. A time that is not to be believed is not there. */
+export interface Row extends Setting {
+  readonly name: string
+  readonly parameters: Measurement['parameters']
+  readonly flops: number
   readonly checks: readonly Check[]
   readonly timing: Timing | null
+  readonly standard: Timing | null
   readonly flopsPerSecond: number | null
   readonly shareOfPeak: number | null
-  /** Median of the standard algorithm over this one's, from alternating samples. */
+  /** Median of standard attention over this one's. */
   readonly speedup: number | null
   /** Why there is no time. */
   readonly rejected: string | null
 }
 
-/** What was measured, before it is judged. */
-export type Measurement = Omit<Row, 'timing' | 'flopsPerSecond' | 'shareOfPeak' | 'rejected' | 'speedup'> & {
-  readonly timing: Timing
-  /** Of standard attention, where it was run beside. */
-  readonly standard?: Timing | undefined
+/** A row whose results are wrong, or faster than the machine can be, gets no time. */
+export function judge(measurement: Measurement, setting: Setting): Row {
+  const { name, parameters, flops, checks, timing, standard = null } = measurement
+  const flopsPerSecond = flops / timing.median
+  const rejected = reasonToReject(checks, flopsPerSecond, setting.peakFlopsPerSecond)
+  const common = { name, parameters, ...setting, flops, checks, rejected }
+  if (rejected !== null) return { ...common, timing: null, standard: null, flopsPerSecond: null, shareOfPeak: null, speedup: null }
+  const speedup = standard === null ? null : standard.median / timing.median
+  return { ...common, timing, standard, flopsPerSecond, shareOfPeak: flopsPerSecond / setting.peakFlopsPerSecond, speedup }
 }
 
-/** A row whose results are wrong, or faster than the machine can be, gets no time. */
-export function judge({ standard, ...measurement }: Measurement): Row {
-  const { checks, timing, flops, peakFlopsPerSecond } = measurement
-  const flopsPerSecond = flops / timing.median
+function reasonToReject(checks: readonly Check[], flopsPerSecond: number, peakFlopsPerSecond: number): string | null {
   const wrong = checks.find(({ ok }) => !ok)
-  const rejected = wrong
-    ? `${wrong.what} is off by ${wrong.maxError.toExponential(1)}, allowed ${wrong.allowed.toExponential(1)}`
-    : flopsPerSecond > peakFlopsPerSecond
-      ? `${gigaflops(flopsPerSecond)} GFLOP/s is above the measured peak: the measurement is broken`
-      : null
-  if (rejected !== null) return { ...measurement, timing: null, flopsPerSecond: null, shareOfPeak: null, speedup: null, rejected }
-  const speedup = standard ? standard.median / timing.median : null
-  return { ...measurement, flopsPerSecond, shareOfPeak: flopsPerSecond / peakFlopsPerSecond, speedup, rejected: null }
+  if (wrong) return `${wrong.what} is off by ${wrong.maxError.toExponential(1)}, allowed ${wrong.allowed.toExponential(1)}`
+  if (flopsPerSecond <= peakFlopsPerSecond) return null
+  return `${gigaflops(flopsPerSecond)} GFLOP/s is above the measured peak: the measurement is broken`
 }
 
 export interface Report {
@@ -54,8 +66,7 @@ export interface Report {
   readonly rows: readonly Row[]
 }
 
-export function writeReport(file: string, benchmark: string, options: Readonly<Record<string, unknown>>, rows: readonly Row[]): void {
-  const report: Report = { benchmark, date: new Date().toISOString(), machine: describeMachine(), options, rows }
+export function writeReport(file: string, report: Report): void {
   mkdirSync(dirname(file), { recursive: true })
   writeFileSync(file, `${JSON.stringify(report, null, 2)}\n`)
 }

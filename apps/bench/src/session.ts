@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os'
 import { createCpuBackend, measurePeak } from '@tilegrad/kernels-cpu'
 import type { Backend } from '@tilegrad/tensor'
 import { describeMachine, formatMachine } from './machine'
-import { formatHeader, formatRow, gigaflops, type Row, writeReport } from './results'
+import { formatHeader, formatRow, gigaflops, judge, type Measurement, type Row, writeReport } from './results'
 
 /** Flags that all benchmarks share. */
 export interface CommonOptions {
@@ -13,45 +13,41 @@ export interface CommonOptions {
   readonly json: string
 }
 
-/** Where rows are measured: a backend with one thread count and its peak. */
-export interface Bench {
-  readonly backend: Backend
-  readonly threads: number
-  readonly peakFlopsPerSecond: number
-}
-
-/** Says what the machine is, measures `rows` on a backend per thread count, prints them as they come and writes the JSON. */
+/**
+ * Says what the machine is, makes `measurements` on a backend per thread count, prints them as they come and writes the JSON.
+ * The peak is measured again beside every row, and the best so far counts: other programs may have slowed a single measurement.
+ */
 export async function session(
   benchmark: string,
   options: CommonOptions,
   nameWidth: number,
-  rows: (bench: Bench) => AsyncIterable<Row>,
+  measurements: (backend: Backend) => AsyncIterable<Measurement>,
 ): Promise<Row[]> {
   const machine = describeMachine()
   console.log(`${formatMachine(machine)}${machine.commit === null ? '' : `, commit ${machine.commit.replace(/^(.{12})[0-9a-f]*/, '$1')}`}`)
-  const all: Row[] = []
+  const rows: Row[] = []
   for (const threads of options.threads) {
     const backend = await createCpuBackend({ runtime: options.runtime, threads })
     try {
-      const { flopsPerSecond: peakFlopsPerSecond } = await measurePeak(backend)
-      console.log(
-        `\n${backend.info.name}: ${backend.info.driver}, peak of multiply-adds measured now: ${gigaflops(peakFlopsPerSecond)} GFLOP/s`,
-      )
+      let peak = (await measurePeak(backend)).flopsPerSecond
+      console.log(`\n${backend.info.name}: ${backend.info.driver}; multiply-adds at best ${gigaflops(peak)} GFLOP/s`)
       console.log(formatHeader(nameWidth))
-      for await (const row of rows({ backend, threads, peakFlopsPerSecond })) {
+      for await (const measurement of measurements(backend)) {
+        peak = Math.max(peak, (await measurePeak(backend)).flopsPerSecond)
+        const row = judge(measurement, { backend: backend.info, threads, peakFlopsPerSecond: peak })
         console.log(formatRow(row, nameWidth))
-        all.push(row)
+        rows.push(row)
       }
     } finally {
       await backend.dispose()
     }
   }
-  writeReport(options.json, benchmark, { ...options }, all)
+  writeReport(options.json, { benchmark, date: new Date().toISOString(), machine, options: { ...options }, rows })
   console.log(
     `\nMedians of ${options.samples} samples after warm-up; results checked against float64 in this run. Written to ${options.json}`,
   )
-  if (all.some(({ rejected }) => rejected !== null)) process.exitCode = 1
-  return all
+  if (rows.some(({ rejected }) => rejected !== null)) process.exitCode = 1
+  return rows
 }
 
 export const allThreads = availableParallelism()

@@ -4,8 +4,8 @@ import { AdamW, GPT, type GPTConfig } from '@tilegrad/transformer'
 import { type Check, check, forwardFactor, gradientFactor } from './check'
 import { trainingFlops } from './flops'
 import { randomIntegers } from './random'
-import { judge, type Row } from './results'
-import { type Bench, type CommonOptions, session } from './session'
+import type { Measurement, Row } from './results'
+import { type CommonOptions, session } from './session'
 import { time } from './timing'
 
 export interface TrainBenchOptions extends CommonOptions {
@@ -26,12 +26,12 @@ const ignoreIndex = -100
 
 /** Forward pass, loss, backward pass, clipping and AdamW update of a whole model. */
 export function benchTraining(options: TrainBenchOptions): Promise<Row[]> {
-  return session('train', options, nameWidth, async function* (bench) {
-    yield measure(bench, options)
+  return session('train', options, nameWidth, async function* (backend) {
+    yield measure(backend, options)
   })
 }
 
-async function measure({ backend, threads, peakFlopsPerSecond }: Bench, options: TrainBenchOptions): Promise<Row> {
+async function measure(backend: Backend, options: TrainBenchOptions): Promise<Measurement> {
   const { architecture, context, batchSize, dModel, nLayers, nHeads, vocabSize, attention } = options
   const config = { architecture, vocabSize, contextLength: context, nLayers, nHeads, dModel, attentionImpl: attention }
   const model = GPT.fromConfig(config, { backend, seed: 1 })
@@ -49,11 +49,9 @@ async function measure({ backend, threads, peakFlopsPerSecond }: Bench, options:
   if (!timed) throw new Error('nothing was timed')
   const checks = await checkGradients(model, ids, batchSize)
   model.dispose()
-  return judge({
+  return {
     name: `${architecture} T ${batchSize}×${context} d ${dModel} L ${nLayers} V ${vocabSize}`,
     parameters: { architecture, context, batchSize, dModel, nLayers, nHeads, vocabSize, attention, parameters: model.parameterCount },
-    backend: backend.info,
-    threads,
     flops: trainingFlops({
       tokens: batchSize * context,
       seqlen: context,
@@ -62,10 +60,9 @@ async function measure({ backend, threads, peakFlopsPerSecond }: Bench, options:
       headDim: model.config.headDim,
       matmulParameters: matmulParameters(model),
     }),
-    peakFlopsPerSecond,
     checks,
     timing: timed.timing,
-  })
+  }
 }
 
 /** Leaves d loss / d parameter in every parameter's `grad`; returns the loss. */

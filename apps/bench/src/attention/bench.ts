@@ -1,7 +1,8 @@
 import { totalmem } from 'node:os'
+import type { Backend } from '@tilegrad/tensor'
 import { attentionFlops } from '../flops'
-import { judge, type Row } from '../results'
-import { type Bench, type CommonOptions, session } from '../session'
+import type { Measurement, Row } from '../results'
+import { type CommonOptions, session } from '../session'
 import { type Candidate, time } from '../timing'
 import { checkAttention } from './check'
 import { flashAttention } from './flash'
@@ -23,13 +24,13 @@ export interface AttentionBenchOptions extends CommonOptions {
 const nameWidth = 40
 
 export function benchAttention(options: AttentionBenchOptions): Promise<Row[]> {
-  return session('attention', options, nameWidth, async function* (bench) {
+  return session('attention', options, nameWidth, async function* (backend) {
     for (const headDim of options.headDims) {
       for (const mask of options.masks) {
         for (const pass of options.passes) {
           for (const seqlen of options.seqlens) {
             const { batchSize, nHeads } = options
-            yield measure(bench, { batchSize, seqlen, nHeads, headDim, causal: mask === 'causal' }, pass, options)
+            yield measure(backend, { batchSize, seqlen, nHeads, headDim, causal: mask === 'causal' }, pass, options)
           }
         }
       }
@@ -37,12 +38,7 @@ export function benchAttention(options: AttentionBenchOptions): Promise<Row[]> {
   })
 }
 
-async function measure(
-  { backend, threads, peakFlopsPerSecond }: Bench,
-  shape: AttentionShape,
-  pass: Pass,
-  options: AttentionBenchOptions,
-): Promise<Row> {
+async function measure(backend: Backend, shape: AttentionShape, pass: Pass, options: AttentionBenchOptions): Promise<Measurement> {
   const { batchSize, seqlen, nHeads, headDim, causal } = shape
   const backward = pass === 'forward+backward'
   const inputs = randomInputs(shape)
@@ -61,15 +57,12 @@ async function measure(
   }
   release(flash.last)
   for (const tensor of Object.values(tensors)) tensor.dispose()
-  return judge({
+  return {
     name: `${pass} N ${seqlen} D ${headDim} ${causal ? 'causal' : 'full'}`,
     parameters: { pass, ...shape },
-    backend: backend.info,
-    threads,
     flops: attentionFlops(pass, seqlen, batchSize * nHeads, headDim, causal),
-    peakFlopsPerSecond,
     checks,
     timing: flash.timing,
     standard: standard?.timing,
-  })
+  }
 }
