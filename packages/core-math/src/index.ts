@@ -19,6 +19,19 @@ export {
   f32ToBF16Bits,
   f32ToF16Bits,
 } from './half'
+// Bytes moved
+export {
+  flashBackwardIo,
+  flashForwardIo,
+  flashIoGrowth,
+  type IoBytes,
+  type IoProblem,
+  type StandardIoOptions,
+  standardBackwardIo,
+  standardForwardIo,
+  standardIoGrowth,
+  tilesForFastMemory,
+} from './io-model'
 export { maskRow } from './mask'
 export { attentionRandomWord, PhiloxStream, philox4x32, type Words2, type Words4 } from './philox'
 export { createReferenceBackend, type ReferenceBackendOptions } from './reference/backend'
