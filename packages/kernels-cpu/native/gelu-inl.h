@@ -10,21 +10,29 @@ namespace tilegrad::TILEGRAD_TARGET {
 constexpr float kGeluScale = 0.79788456080286536f;  // √(2/π)
 constexpr float kGeluCubic = 0.044715f;
 
-TILEGRAD_INLINE VF sigmoid(VF x) { return splat(1.0f) / (splat(1.0f) + exp(-x)); }
-
-TILEGRAD_INLINE VF gelu(VF x) {
-  const VF inner = mulAdd(splat(2.0f * kGeluScale * kGeluCubic) * x, x, splat(2.0f * kGeluScale));
-  return x / (splat(1.0f) + exp(-(inner * x)));
+// σ(x) and 1 − σ(x) = σ(−x) from one exponential of −|x|, which cannot overflow; both keep their relative accuracy at both ends.
+struct Logistic {
+  VF value, complement;
+};
+TILEGRAD_INLINE Logistic logistic(VF x) {
+  const VF e = exp(-abs(x));
+  const VF large = splat(1.0f) / (splat(1.0f) + e), small = e * large;
+  const VI negative = (VI)(x < VF{});
+  return {select(negative, small, large), select(negative, large, small)};
 }
 
-// d gelu/dx = s + x·s·(1 − s)·2u', s = sigmoid(2u), u' = √(2/π)·(1 + 3·0.044715·x²).
+// 2u
+TILEGRAD_INLINE VF geluArgument(VF x) { return mulAdd(splat(2.0f * kGeluScale * kGeluCubic), x * x, splat(2.0f * kGeluScale)) * x; }
+
+TILEGRAD_INLINE VF gelu(VF x) { return x * logistic(geluArgument(x)).value; }
+
+// d gelu/dx = σ + x·σ·(1 − σ)·2u' with σ = sigmoid(2u) and u' = √(2/π)·(1 + 3·0.044715·x²).
 TILEGRAD_INLINE VF geluDerivative(VF x) {
-  const VF xx = x * x;
-  const VF s = sigmoid(mulAdd(splat(2.0f * kGeluScale * kGeluCubic), xx, splat(2.0f * kGeluScale)) * x);
-  const VF slope = mulAdd(splat(6.0f * kGeluScale * kGeluCubic), xx, splat(2.0f * kGeluScale));
-  // x·s·(1 − s)·slope is 0 far out, where slope·x may be ∞: x is clamped to where s is 0 or 1 in float32.
+  // Beyond ±16 σ·(1 − σ) is 0 in float32, but x·u' could be ∞.
   const VF near = min(splat(16.0f), max(splat(-16.0f), x));
-  return mulAdd(near * min(splat(1000.0f), slope), s * (splat(1.0f) - s), s);
+  const Logistic s = logistic(geluArgument(near));
+  const VF slope = mulAdd(splat(6.0f * kGeluScale * kGeluCubic), near * near, splat(2.0f * kGeluScale));
+  return mulAdd(near * slope, s.value * s.complement, s.value);
 }
 
 // Arguments: x, out, rows, columns, xStride, outStride (floats between rows).

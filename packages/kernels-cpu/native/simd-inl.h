@@ -231,11 +231,12 @@ TILEGRAD_INLINE void forVectors(int64_t begin, int64_t end, F&& body) {
 constexpr float kLog2e = 1.44269504088896341f;
 constexpr float kLn2 = 0.69314718055994531f;
 
-// e^x; the argument is reduced in two parts of ln 2, so that the relative error stays below 2 ulp for large |x| too. Clamped to [−87.3, 88].
+// e^x; the argument is reduced in two parts of ln 2, so that the relative error stays below 2 ulp for large |x| too. 0 below −87.3; above 88.72, just under
+// the largest that float32 holds, it stays there.
 TILEGRAD_INLINE VF exp(VF x) {
   const VF magic = splat(12582912.0f);
   const VF tooSmall = x;
-  x = min(splat(88.0f), max(splat(-87.3f), x));
+  x = min(splat(88.72f), max(splat(-87.3f), x));
   const VF shifted = mulAdd(x, splat(kLog2e), magic);
   const VF n = shifted - magic;
   VF r = mulAdd(n, splat(-0.693145751953125f), x);

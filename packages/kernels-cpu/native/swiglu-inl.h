@@ -17,7 +17,7 @@ inline void swiglu_forward(Reader& args, Context& ctx) {
     float* outRow = out + row * outStride;
     forVectors(begin, end, [&](int64_t i, auto lanes) {
       const VF g = lanes.load(gateRow + i);
-      lanes.store(outRow + i, g * sigmoid(g) * lanes.load(upRow + i));
+      lanes.store(outRow + i, g * logistic(g).value * lanes.load(upRow + i));
     });
   });
 }
@@ -38,11 +38,10 @@ inline void swiglu_backward(Reader& args, Context& ctx) {
     const float* upRow = up + row * upStride;
     forVectors(begin, end, [&](int64_t i, auto lanes) {
       const VF d = lanes.load(doutRow + i), g = lanes.load(gateRow + i);
-      const VF s = sigmoid(g);
-      const VF ds = d * s;
+      const Logistic s = logistic(g);
+      const VF ds = d * s.value;
       lanes.store(dup + row * columns + i, ds * g);
-      // 1 − s loses what is left of it for large g, where it multiplies g: sigmoid(−g) does not.
-      lanes.store(dgate + row * columns + i, ds * lanes.load(upRow + i) * mulAdd(g, sigmoid(-g), splat(1.0f)));
+      lanes.store(dgate + row * columns + i, ds * lanes.load(upRow + i) * mulAdd(g, s.complement, splat(1.0f)));
     });
   });
 }
