@@ -2,7 +2,7 @@ import { createReferenceBackend } from '@tilegrad/core-math'
 import { describe, expect, it } from 'vitest'
 import { Tape, type Variable } from './index'
 import { randomTensor } from './test-inputs'
-import { tinyModel } from './tiny-model'
+import { tinyGpt2 } from './tiny-model'
 
 const backend = createReferenceBackend()
 const bytesHeld = () => backend.memory().bytes
@@ -10,7 +10,7 @@ const bytesHeld = () => backend.memory().bytes
 describe('memory', () => {
   it('after backward holds parameters and gradients, and nothing else', () => {
     const start = bytesHeld()
-    const { tape, loss, dispose, parameterBytes } = tinyModel(backend)
+    const { tape, loss, dispose, parameterBytes } = tinyGpt2(backend)
     expect(bytesHeld()).toBe(start + parameterBytes)
     const result = loss()
     expect(bytesHeld()).toBeGreaterThan(start + parameterBytes + 8)
@@ -23,7 +23,7 @@ describe('memory', () => {
 
   it('of a graph is freed with its last variable, without backward', () => {
     const start = bytesHeld()
-    const { loss, dispose, parameterBytes } = tinyModel(backend)
+    const { loss, dispose, parameterBytes } = tinyGpt2(backend)
     const result = loss()
     result.dispose()
     expect(bytesHeld()).toBe(start + parameterBytes)
@@ -128,7 +128,7 @@ describe('memory', () => {
   })
 
   it('in noGrad is that of the result', () => {
-    const { tape, loss, dispose, parameterBytes } = tinyModel(backend)
+    const { tape, loss, dispose, parameterBytes } = tinyGpt2(backend)
     const before = bytesHeld()
     const result = tape.noGrad(() => loss())
     expect(result.requiresGrad).toBe(false)
@@ -139,7 +139,7 @@ describe('memory', () => {
   })
 
   it('in a scope of the backend is kept for backward too', async () => {
-    const { tape, parameters, loss, grads, dispose, parameterBytes } = tinyModel(backend)
+    const { tape, parameters, loss, grads, dispose, parameterBytes } = tinyGpt2(backend)
     const start = bytesHeld()
     const direct = loss()
     tape.backward(direct)
