@@ -1,3 +1,3 @@
 import { library } from '../../tsup.shared'
 
-export default library({ entry: ['src/index.ts', 'src/cli.ts'] })
+export default library({ entry: ['src/cli.ts'], dts: false })

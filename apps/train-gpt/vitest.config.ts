@@ -1,3 +1,4 @@
-import { shared } from '../../vitest.shared.ts'
+import { mergeConfig } from 'vitest/config'
+import { shared } from '../../vitest.shared'
 
-export default shared
+export default mergeConfig(shared, { test: { globalSetup: './src/testing/build.ts' } })

@@ -4,6 +4,7 @@ import { findCheckpoint } from './checkpoint'
 import { defaultDataFiles, packCorpus, readDocuments } from './data'
 import { openBackend, openDevice } from './device'
 import { RunError, UsageError } from './errors'
+import { printable } from './format'
 import { checkConfig, completeTrainOptions, flagName, type SampleOptions, type TrainOptions, trainFlags } from './options'
 import { createProgress } from './progress'
 import { createRunFolder, defaultOut, openRunFolder, writeOptions } from './run-folder'
@@ -76,8 +77,10 @@ export async function runSampling(path: string, options: SampleOptions): Promise
   const backend = await openBackend(options)
   try {
     const model = await GPT.fromPretrained(checkpoint.path, { backend })
-    const text = await sampleText(model, await savedTokenizer(checkpoint.path), options)
-    process.stdout.write(`${text}\n`)
+    const show = (text: string) => process.stdout.write(process.stdout.isTTY ? printable(text) : text)
+    show(options.prompt ?? '')
+    for await (const piece of sampleText(model, await savedTokenizer(checkpoint.path), options)) show(piece)
+    process.stdout.write('\n')
     model.dispose()
   } finally {
     await backend.dispose()

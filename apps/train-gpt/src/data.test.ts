@@ -1,18 +1,12 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { ByteTokenizer } from '@tilegrad/transformer'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type Document, defaultDataFiles, drawBatch, packCorpus, readDocuments, unigramEntropy, validationBatches } from './data'
 
 const document = (path: string, text: string): Document => ({ path, bytes: Buffer.from(text) })
-const bytes = {
-  vocabSize: 256,
-  separator: 0,
-  encode: (d: Document) => d.bytes,
-  encodeText: () => [],
-  decode: () => '',
-  save: async () => undefined,
-}
+const bytes = { tokenizer: new ByteTokenizer(), separator: 0, encode: (d: Document) => d.bytes }
 const pack = (documents: Document[], context = 4, seed = 1) => packCorpus(documents, bytes, { context, seed })
 
 describe('readDocuments', () => {

@@ -35,3 +35,8 @@ export function formatDuration(seconds: number): string {
 export function formatShare(share: number): string {
   return `${Math.round(share * 100)} %`
 }
+
+/** Text without what a terminal would obey. */
+export function printable(text: string): string {
+  return text.replace(/[^\P{C}\n\t]/gu, '·')
+}

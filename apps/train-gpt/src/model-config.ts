@@ -1,10 +1,10 @@
-import { type GPTConfig, resolveConfig } from '@tilegrad/transformer'
+import type { GPTConfigOptions } from '@tilegrad/transformer'
 import type { TrainOptions } from './options'
 import type { TextTokenizer } from './tokenizer'
 
 /** The model that the options describe. A separator ends a text, so that sampling stops there. */
-export function modelConfig(options: TrainOptions, tokenizer: TextTokenizer): GPTConfig {
-  return resolveConfig({
+export function modelConfig(options: TrainOptions, { tokenizer, separator }: TextTokenizer) {
+  return {
     architecture: options.arch,
     vocabSize: tokenizer.vocabSize,
     contextLength: options.context,
@@ -16,6 +16,6 @@ export function modelConfig(options: TrainOptions, tokenizer: TextTokenizer): GP
     attentionImpl: options.attention,
     activationCheckpointing: options.checkpointActivations,
     tieEmbeddings: true,
-    eosTokenId: tokenizer.separator,
-  })
+    eosTokenId: separator,
+  } satisfies GPTConfigOptions
 }

@@ -7,7 +7,7 @@ import { type Batch, type Corpus, drawBatch, validationBatches } from './data'
 import type { Device } from './device'
 import { RunError } from './errors'
 import { trainingFlops } from './flops'
-import { formatCount, formatDuration } from './format'
+import { formatCount, formatDuration, printable } from './format'
 import { MetricsLog, type MetricsRecord, type StepRecord, truncateMetrics } from './metrics'
 import { modelConfig } from './model-config'
 import { type TrainOptions, toConfig } from './options'
@@ -111,7 +111,8 @@ class Trainer {
   async open(): Promise<void> {
     const { folder, checkpoint } = this.run
     if (checkpoint) {
-      await this.optimizer.load(await readSafetensors(join(checkpoint.path, 'optimizer.safetensors')))
+      const moments = await readSafetensors(join(checkpoint.path, 'optimizer.safetensors'))
+      await this.optimizer.load(moments).finally(() => moments.close())
       this.last.saved = checkpoint.state.step
     }
     await rewindTo(folder, checkpoint)
@@ -139,8 +140,9 @@ class Trainer {
       if (due(options.sampleEvery)) await this.sample()
       if (due(options.saveEvery)) await this.save()
     }
-    if (!this.finished() && !this.around.stop.aborted) await this.validate()
+    if (!this.around.stop.aborted) await this.validate()
     await this.save()
+    await this.report()
     this.conclude()
   }
 
@@ -261,6 +263,7 @@ class Trainer {
     const bitsPerByte = loss / Math.LN2 / this.run.corpus.bytesPerToken
     this.append({ type: 'validation', step, loss, bitsPerByte })
     this.last.validated = step
+    await this.report()
     this.cost.validation = (performance.now() - begin) / 1000
     this.around.progress.note(`step ${step}: validation loss ${loss.toFixed(4)} nats per token, ${bitsPerByte.toFixed(3)} bits per byte`)
   }
@@ -268,13 +271,18 @@ class Trainer {
   private async sample(): Promise<void> {
     const { step } = this.state
     const begin = performance.now()
-    const text = await sampleText(this.model, this.run.tokenizer, { tokens: SAMPLE_TOKENS, temperature: 0.8, seed: this.run.options.seed })
+    let text = ''
+    for await (const piece of sampleText(this.model, this.run.tokenizer, {
+      tokens: SAMPLE_TOKENS,
+      temperature: 0.8,
+      seed: this.run.options.seed,
+    }))
+      text += piece
     this.append({ type: 'sample', step, text })
     this.cost.sample = (performance.now() - begin) / 1000
-    this.around.progress.note(`step ${step}: sample\n${text.replace(/^/gm, '  | ')}`)
+    this.around.progress.note(`step ${step}: sample\n${printable(text).replace(/^/gm, '  | ')}`)
   }
 
-  /** Checkpoint and report of this step. */
   private async save(): Promise<void> {
     const { folder, tokenizer } = this.run
     if (this.last.saved === this.state.step) return
@@ -282,12 +290,10 @@ class Trainer {
     this.log?.flush()
     await saveCheckpoint(folder, this.state, async (path) => {
       const { tensors, metadata } = this.optimizer.state()
-      await this.model.save(path)
-      await tokenizer.save(path)
+      await this.model.save(path, { tokenizer: tokenizer.tokenizer })
       await writeSafetensors(join(path, 'optimizer.safetensors'), tensors, { metadata })
     })
     this.last.saved = this.state.step
-    await this.report()
     this.cost.save = (performance.now() - begin) / 1000
   }
 
