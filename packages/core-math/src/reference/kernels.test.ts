@@ -246,6 +246,21 @@ describe("precision 'f32'", () => {
     expect(await statistics.mean.read()).toEqual(Float32Array.of(1 / 5))
   })
 
+  it('is bit by bit the sequential loop, in every row and column', async () => {
+    const [m, n, kk] = [5, 7, 13]
+    const [a, b] = [Float32Array.from(normals(m * kk)), Float32Array.from(normals(n * kk))]
+    const expected = Float32Array.from({ length: m * n }, (_, at) => {
+      let total = 0
+      for (let p = 0; p < kk; p++) {
+        const product = Math.fround((a[Math.floor(at / n) * kk + p] as number) * (b[(at % n) * kk + p] as number))
+        total = Math.fround(total + product)
+      }
+      return total
+    })
+    const out = f32.kernels.matmul(f32.tensor(a, [m, kk]), f32.tensor(b, [n, kk]), { transposeB: true })
+    expect(await out.read()).toEqual(expected)
+  })
+
   it('rounds every product', async () => {
     // (1 + 2^-23)² = 1 + 2^-22 + 2^-46: a fused multiply-add would keep the last term after subtracting the rest.
     const a = f32.tensor([1, 1 + 2 ** -23], [1, 2])
