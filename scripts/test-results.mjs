@@ -4,36 +4,46 @@ import { join } from 'node:path'
 import { root } from './paths.mjs'
 
 /**
- * Sums vitest's JSON reports. A report that is missing and a test file that failed before its first test count as one
- * failure each: they must not look like success.
- * @param {string[]} folders with a `reports/vitest.json` each, relative to the repository
+ * @typedef {{ status: string }} Assertion
+ * @typedef {{ name: string, status: string, message?: string, assertionResults: Assertion[] }} TestFile
+ * @typedef {{
+ *   success: boolean, numPassedTests: number, numFailedTests: number, numPendingTests: number, numTodoTests: number, testResults: TestFile[],
+ * }} VitestReport
  */
-export function sumResults(folders) {
+
+/**
+ * Sums vitest's JSON reports. A missing report, a test file that failed outside its tests and an error outside all files count as one
+ * failure each: they must not look like success.
+ * @param {string[]} folders with a `reports/vitest.json` each, relative to `base`
+ * @param {string} [base]
+ */
+export function sumResults(folders, base = root) {
   const total = { passed: 0, failed: 0, skipped: 0 }
+  /** @type {string[]} */
   const problems = []
   for (const folder of folders) {
-    const file = join(root, folder, 'reports', 'vitest.json')
+    const file = join(base, folder, 'reports', 'vitest.json')
     if (!existsSync(file)) {
-      total.failed++
       problems.push(`${folder}: no test report; its build or its tests did not get to the end`)
       continue
     }
+    /** @type {VitestReport} */
     const report = JSON.parse(readFileSync(file, 'utf8'))
     total.passed += report.numPassedTests
     total.failed += report.numFailedTests
     total.skipped += report.numPendingTests + report.numTodoTests
-    for (const result of report.testResults) {
-      if (result.status !== 'failed' || result.assertionResults.some((/** @type {{ status: string }} */ a) => a.status === 'failed'))
-        continue
-      total.failed++
-      problems.push(`${result.name.replace(`${root}/`, '')}: ${result.message || 'failed outside its tests'}`)
-    }
-    if (!report.success && report.numFailedTests === 0 && problems.length === 0) {
-      total.failed++
-      problems.push(`${folder}: vitest reports a failure outside the tests`)
-    }
+    const outside = report.testResults.filter(failedOutsideItsTests)
+    for (const { name, message } of outside) problems.push(`${name.replace(`${base}/`, '')}: ${message || 'failed outside its tests'}`)
+    if (!report.success && report.numFailedTests === 0 && outside.length === 0)
+      problems.push(`${folder}: vitest reports an error outside the tests`)
   }
+  total.failed += problems.length
   return { ...total, problems }
+}
+
+/** @param {TestFile} file */
+function failedOutsideItsTests({ status, assertionResults }) {
+  return status === 'failed' && assertionResults.every((assertion) => assertion.status !== 'failed')
 }
 
 /** @param {{ passed: number, failed: number, skipped: number }} total */
