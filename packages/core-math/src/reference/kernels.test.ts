@@ -247,7 +247,7 @@ describe("precision 'f32'", () => {
   })
 
   it('is bit by bit the sequential loop, in every row and column', async () => {
-    const [m, n, kk] = [5, 7, 13]
+    const [m, n, kk] = [9, 11, 37]
     const [a, b] = [Float32Array.from(normals(m * kk)), Float32Array.from(normals(n * kk))]
     const expected = Float32Array.from({ length: m * n }, (_, at) => {
       let total = 0
