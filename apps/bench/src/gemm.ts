@@ -45,7 +45,7 @@ export function gemmShapes({ dModel: d, context: t, vocabSize }: Pick<GemmBenchO
 }
 
 export function benchGemm(options: GemmBenchOptions): Promise<Row[]> {
-  return session('gemm', options, nameWidth, async function* (backend) {
+  return session('gemm', options, { nameWidth, standard: false }, async function* (backend) {
     for (const shape of gemmShapes(options)) if (shape.name.includes(options.filter)) yield measure(backend, shape, options)
   })
 }

@@ -12,6 +12,7 @@ const measurement: Measurement = {
 }
 
 const setting = { backend: { name: 'cpu', device: '', driver: '', features: {} }, threads: 2, peakFlopsPerSecond: 10e9 }
+const layout = { nameWidth: 10, standard: true }
 
 describe('judge', () => {
   it('gives the median as a share of the peak and as a ratio to standard attention', () => {
@@ -25,7 +26,7 @@ describe('judge', () => {
     const row = judge({ ...measurement, ...change }, setting)
     expect(row).toMatchObject({ timing: null, flopsPerSecond: null, shareOfPeak: null, speedup: null })
     expect(row.rejected).toContain(reason)
-    expect(formatRow(row, 10)).toContain(reason)
-    expect(formatRow(row, 10)).not.toContain('500')
+    expect(formatRow(row, layout)).toContain(reason)
+    expect(formatRow(row, layout)).not.toContain('500')
   })
 })

@@ -75,13 +75,21 @@ export function gigaflops(flopsPerSecond: number): string {
   return (flopsPerSecond / 1e9).toFixed(flopsPerSecond < 1e10 ? 1 : 0)
 }
 
-const columns = ['median ms', 'spread', 'GFLOP/s', 'of peak', 'vs standard', 'check'] as const
-
-export function formatHeader(nameWidth: number): string {
-  return `${'threads'.padStart(7)}  ${''.padEnd(nameWidth)}${columns.map((column) => column.padStart(13)).join('')}`
+/** How rows are printed. */
+export interface Layout {
+  readonly nameWidth: number
+  /** Whether there is a column for the ratio to standard attention. */
+  readonly standard: boolean
 }
 
-export function formatRow(row: Row, nameWidth: number): string {
+const cellWidth = 13
+
+export function formatHeader({ nameWidth, standard }: Layout): string {
+  const columns = ['median ms', 'spread', 'GFLOP/s', 'of peak', ...(standard ? ['vs standard'] : []), 'check']
+  return `threads  ${''.padEnd(nameWidth)}${columns.map((column) => column.padStart(cellWidth)).join('')}`
+}
+
+export function formatRow(row: Row, { nameWidth, standard }: Layout): string {
   const head = `${String(row.threads).padStart(7)}  ${row.name.padEnd(nameWidth)}`
   if (row.timing === null || row.flopsPerSecond === null || row.shareOfPeak === null) return `${head}  no time: ${row.rejected}`
   const { median, min, max } = row.timing
@@ -90,8 +98,8 @@ export function formatRow(row: Row, nameWidth: number): string {
     `±${(((max - min) / 2 / median) * 100).toFixed(0)} %`,
     gigaflops(row.flopsPerSecond),
     `${(row.shareOfPeak * 100).toFixed(1)} %`,
-    row.speedup === null ? '' : `${row.speedup.toFixed(2)}×`,
+    ...(standard ? [row.speedup === null ? '' : `${row.speedup.toFixed(2)}×`] : []),
     'ok',
   ]
-  return head + cells.map((cell) => cell.padStart(13)).join('')
+  return head + cells.map((cell) => cell.padStart(cellWidth)).join('')
 }

@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os'
 import { createCpuBackend, measurePeak } from '@tilegrad/kernels-cpu'
 import type { Backend } from '@tilegrad/tensor'
 import { describeMachine, formatMachine } from './machine'
-import { formatHeader, formatRow, gigaflops, judge, type Measurement, type Row, writeReport } from './results'
+import { formatHeader, formatRow, gigaflops, judge, type Layout, type Measurement, type Row, writeReport } from './results'
 
 /** Flags that all benchmarks share. */
 export interface CommonOptions {
@@ -20,7 +20,7 @@ export interface CommonOptions {
 export async function session(
   benchmark: string,
   options: CommonOptions,
-  nameWidth: number,
+  layout: Layout,
   measurements: (backend: Backend) => AsyncIterable<Measurement>,
 ): Promise<Row[]> {
   const machine = describeMachine()
@@ -31,11 +31,11 @@ export async function session(
     try {
       let peak = (await measurePeak(backend)).flopsPerSecond
       console.log(`\n${backend.info.name}: ${backend.info.driver}; multiply-adds at best ${gigaflops(peak)} GFLOP/s`)
-      console.log(formatHeader(nameWidth))
+      console.log(formatHeader(layout))
       for await (const measurement of measurements(backend)) {
         peak = Math.max(peak, (await measurePeak(backend)).flopsPerSecond)
         const row = judge(measurement, { backend: backend.info, threads, peakFlopsPerSecond: peak })
-        console.log(formatRow(row, nameWidth))
+        console.log(formatRow(row, layout))
         rows.push(row)
       }
     } finally {

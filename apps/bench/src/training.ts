@@ -26,7 +26,7 @@ const ignoreIndex = -100
 
 /** Forward pass, loss, backward pass, clipping and AdamW update of a whole model. */
 export function benchTraining(options: TrainBenchOptions): Promise<Row[]> {
-  return session('train', options, nameWidth, async function* (backend) {
+  return session('train', options, { nameWidth, standard: false }, async function* (backend) {
     yield measure(backend, options)
   })
 }

@@ -24,7 +24,7 @@ export interface AttentionBenchOptions extends CommonOptions {
 const nameWidth = 40
 
 export function benchAttention(options: AttentionBenchOptions): Promise<Row[]> {
-  return session('attention', options, nameWidth, async function* (backend) {
+  return session('attention', options, { nameWidth, standard: options.standard }, async function* (backend) {
     for (const headDim of options.headDims) {
       for (const mask of options.masks) {
         for (const pass of options.passes) {
