@@ -71,20 +71,28 @@ export function bf16BitsToF32(bits: number): number {
 
 /** `f32ToF16Bits` of every element. */
 export function f32ArrayToF16Bits(values: ArrayLike<number>): Uint16Array {
-  return Uint16Array.from(values, f32ToF16Bits)
+  const result = new Uint16Array(values.length)
+  for (let i = 0; i < result.length; i++) result[i] = f32ToF16Bits(values[i] as number)
+  return result
 }
 
 /** `f16BitsToF32` of every element. */
 export function f16BitsToF32Array(bits: ArrayLike<number>): Float32Array {
-  return Float32Array.from(bits, f16BitsToF32)
+  const result = new Float32Array(bits.length)
+  for (let i = 0; i < result.length; i++) result[i] = f16BitsToF32(bits[i] as number)
+  return result
 }
 
 /** `f32ToBF16Bits` of every element. */
 export function f32ArrayToBF16Bits(values: ArrayLike<number>): Uint16Array {
-  return Uint16Array.from(values, f32ToBF16Bits)
+  const result = new Uint16Array(values.length)
+  for (let i = 0; i < result.length; i++) result[i] = f32ToBF16Bits(values[i] as number)
+  return result
 }
 
 /** `bf16BitsToF32` of every element. */
 export function bf16BitsToF32Array(bits: ArrayLike<number>): Float32Array {
-  return Float32Array.from(bits, bf16BitsToF32)
+  const result = new Float32Array(bits.length)
+  for (let i = 0; i < result.length; i++) result[i] = bf16BitsToF32(bits[i] as number)
+  return result
 }

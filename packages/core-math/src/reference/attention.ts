@@ -10,7 +10,6 @@ import { softmaxRow } from './softmax'
  * O = PV; dV = PᵀdO, dP = dO·Vᵀ, delta = Σ dO∘O, dS = P∘(dP − delta)·(1 − (S/c)²), dQ = softmaxScale·dS·K, dK = softmaxScale·dSᵀ·Q.
  */
 export function attentionKernels(ref: Reference): Pick<Kernels, 'attentionForward' | 'attentionBackward'> {
-  const { round: r } = ref
   return {
     attentionForward(q, k, v, options) {
       const problem = checkAttentionForward(ref.backend, q, k, v, options)
@@ -69,45 +68,6 @@ export function attentionKernels(ref: Reference): Pick<Kernels, 'attentionForwar
       return { dq: ref.result(dq, q.shape, q.dtype), dk: ref.result(dk, k.shape, k.dtype), dv: ref.result(dv, v.shape, v.dtype) }
     },
   }
-
-  function headBackward(ref: Reference, problem: AttentionProblem, head: HeadInputs) {
-    const { seqlenQ, seqlenK, headDim, headDimV, softmaxScale, softcap } = problem
-    const p = ref.floats(seqlenQ * seqlenK)
-    const ds = ref.floats(seqlenQ * seqlenK)
-    maskedScores(ref, head.q, head.k, p, problem)
-    multiplyTransposed(head.dout, head.v, ds, seqlenQ, seqlenK, headDimV)
-    for (let i = 0; i < seqlenQ; i++) {
-      const lse = head.lse[i] as number
-      let delta = 0
-      for (let d = i * headDimV; d < (i + 1) * headDimV; d++) {
-        delta = r(delta + r((head.dout[d] as number) * (head.out[d] as number)))
-      }
-      for (let at = i * seqlenK; at < (i + 1) * seqlenK; at++) {
-        const s = p[at] as number
-        if (s === Number.NEGATIVE_INFINITY) {
-          p[at] = 0
-          ds[at] = 0
-          continue
-        }
-        const probability = r(Math.exp(r(s - lse)))
-        p[at] = probability
-        const dCapped = r(probability * r((ds[at] as number) - delta))
-        const ratio = softcap > 0 ? r(s / r(softcap)) : 0
-        ds[at] = softcap > 0 ? dCapped * r(1 - r(ratio * ratio)) : dCapped
-      }
-    }
-    const dq = ref.floats(head.q.length)
-    const dk = ref.floats(head.k.length)
-    const dv = ref.floats(head.v.length)
-    const dsTransposed = transposed(ds, seqlenQ, seqlenK)
-    multiplyTransposed(ds, transposed(head.k, seqlenK, headDim), dq, seqlenQ, headDim, seqlenK)
-    multiplyTransposed(dsTransposed, transposed(head.q, seqlenQ, headDim), dk, seqlenK, headDim, seqlenQ)
-    multiplyTransposed(transposed(p, seqlenQ, seqlenK), transposed(head.dout, seqlenQ, headDimV), dv, seqlenK, headDimV, seqlenQ)
-    for (const gradient of [dq, dk]) {
-      for (let i = 0; i < gradient.length; i++) gradient[i] = r(softmaxScale) * (gradient[i] as number)
-    }
-    return { dq, dk, dv }
-  }
 }
 
 interface HeadInputs {
@@ -117,6 +77,47 @@ interface HeadInputs {
   readonly dout: FloatArray
   readonly out: FloatArray
   readonly lse: FloatArray
+}
+
+/** dQ, dK and dV of one query head. */
+function headBackward(ref: Reference, problem: AttentionProblem, head: HeadInputs) {
+  const { round: r } = ref
+  const { seqlenQ, seqlenK, headDim, headDimV, softmaxScale, softcap } = problem
+  const p = ref.floats(seqlenQ * seqlenK)
+  const ds = ref.floats(seqlenQ * seqlenK)
+  maskedScores(ref, head.q, head.k, p, problem)
+  multiplyTransposed(head.dout, head.v, ds, seqlenQ, seqlenK, headDimV)
+  for (let i = 0; i < seqlenQ; i++) {
+    const lse = head.lse[i] as number
+    let delta = 0
+    for (let d = i * headDimV; d < (i + 1) * headDimV; d++) {
+      delta = r(delta + r((head.dout[d] as number) * (head.out[d] as number)))
+    }
+    for (let at = i * seqlenK; at < (i + 1) * seqlenK; at++) {
+      const s = p[at] as number
+      if (s === Number.NEGATIVE_INFINITY) {
+        p[at] = 0
+        ds[at] = 0
+        continue
+      }
+      const probability = r(Math.exp(r(s - lse)))
+      p[at] = probability
+      const dCapped = r(probability * r((ds[at] as number) - delta))
+      const ratio = softcap > 0 ? r(s / r(softcap)) : 0
+      ds[at] = softcap > 0 ? dCapped * r(1 - r(ratio * ratio)) : dCapped
+    }
+  }
+  const dq = ref.floats(head.q.length)
+  const dk = ref.floats(head.k.length)
+  const dv = ref.floats(head.v.length)
+  const dsTransposed = transposed(ds, seqlenQ, seqlenK)
+  multiplyTransposed(ds, transposed(head.k, seqlenK, headDim), dq, seqlenQ, headDim, seqlenK)
+  multiplyTransposed(dsTransposed, transposed(head.q, seqlenQ, headDim), dk, seqlenK, headDim, seqlenQ)
+  multiplyTransposed(transposed(p, seqlenQ, seqlenK), transposed(head.dout, seqlenQ, headDimV), dv, seqlenK, headDimV, seqlenQ)
+  for (const gradient of [dq, dk]) {
+    for (let i = 0; i < gradient.length; i++) gradient[i] = r(softmaxScale) * (gradient[i] as number)
+  }
+  return { dq, dk, dv }
 }
 
 /** Scaled, capped scores of one head into `s` [seqlenQ, seqlenK], −∞ where the key is not visible. */

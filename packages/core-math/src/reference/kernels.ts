@@ -2,11 +2,12 @@ import type { Kernels } from '@tilegrad/tensor'
 import { attentionKernels } from './attention'
 import { crossEntropyKernels } from './cross-entropy'
 import { embeddingKernels } from './embedding'
+import { layerNormKernels } from './layer-norm'
 import { matmulKernels } from './matmul'
-import { normKernels } from './norm'
 import { optimizerKernels } from './optimizer'
 import { pointwiseKernels } from './pointwise'
 import type { Reference } from './reference'
+import { rmsNormKernels } from './rms-norm'
 import { ropeKernels } from './rope'
 import { softmaxKernels } from './softmax'
 
@@ -14,7 +15,8 @@ export function createKernels(ref: Reference): Kernels {
   return {
     ...attentionKernels(ref),
     ...matmulKernels(ref),
-    ...normKernels(ref),
+    ...layerNormKernels(ref),
+    ...rmsNormKernels(ref),
     ...softmaxKernels(ref),
     ...pointwiseKernels(ref),
     ...embeddingKernels(ref),
