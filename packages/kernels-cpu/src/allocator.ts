@@ -52,7 +52,7 @@ export class Allocator {
   constructor(
     private readonly source: MemorySource,
     private readonly queue: QueueProgress,
-    private readonly ownBytes: number,
+    ownBytes: number,
     private readonly maxBytes: number,
   ) {
     this.live = ownBytes
@@ -78,7 +78,6 @@ export class Allocator {
     const blocks = this.classes.get(block.bytes)
     if (blocks) blocks.push(block)
     else this.classes.set(block.bytes, [block])
-    this.trimTo(this.peak * CACHE_FACTOR + CACHE_BYTES)
   }
 
   /** The engine has freed all memory: what is freed from now on needs nothing. */
@@ -99,7 +98,7 @@ export class Allocator {
 
   resetPeak(): void {
     this.peak = this.live
-    this.trimTo(this.peak * CACHE_FACTOR + CACHE_BYTES)
+    this.trimTo(this.bound())
   }
 
   /** The block that was freed last, whose lines may still be in cache; or, to be idle, the one freed first. */
@@ -114,13 +113,18 @@ export class Allocator {
   }
 
   private reserve(size: number, idle: boolean): Block | undefined {
-    this.trimTo(this.maxBytes - size)
+    this.trimTo(Math.min(this.bound(), this.maxBytes) - size)
     if (this.live + this.cachedBytes + size > this.maxBytes) return undefined
     const block = this.source.reserve(size, idle)
     if (block) return block
     this.trimTo(0)
     this.source.settle()
     return this.source.reserve(size, idle)
+  }
+
+  /** What live and cached bytes together may be. */
+  private bound(): number {
+    return this.peak * CACHE_FACTOR + CACHE_BYTES
   }
 
   /** Gives cached blocks back until live and cached bytes are at most `total`, or none is cached. */
