@@ -1,3 +1,0 @@
-import { library } from '../../tsup.shared'
-
-export default library()
