@@ -158,7 +158,7 @@ struct AttentionForward {
 
   void writeRow(int64_t b, int64_t h, int64_t i, float rowMax, float rowSum, const float* o) const {
     float* to = out + ((b * size.seqlenQ + i) * size.nHeads + h) * size.headDimV;
-    const bool empty = !(rowSum > 0);  // no visible key: out 0 and lse −∞
+    const bool empty = rowSum == 0;  // no visible key: out 0 and lse −∞; a NaN goes through
     const VF inverse = splat(empty ? 0.0f : 1.0f / rowSum);
     int64_t d = 0;
     for (; d + kLanes <= size.headDimV; d += kLanes) store(to + d, load(o + d) * inverse);
@@ -183,9 +183,10 @@ struct AttentionForward {
     float rowMax = -__builtin_inff(), rowSum = 0;
     for (int64_t s = 0; s < nSplits; s++) rowMax = partialRow(b, h, i, s)[0] > rowMax ? partialRow(b, h, i, s)[0] : rowMax;
     memset(o, 0, size_t(headDimVPad) * 4);
-    for (int64_t s = 0; s < nSplits && rowMax > -__builtin_inff(); s++) {
+    const float shift = rowMax == -__builtin_inff() ? 0.0f : rowMax;
+    for (int64_t s = 0; s < nSplits; s++) {
       const float* from = partialRow(b, h, i, s);
-      const float factor = exp2(splat(from[0] - rowMax))[0];
+      const float factor = exp2(splat(from[0] - shift))[0];
       rowSum += from[1] * factor;
       for (int64_t d = 0; d < headDimVPad; d += kLanes) store(o + d, mulAdd(load(from + 2 + d), splat(factor), load(o + d)));
     }
