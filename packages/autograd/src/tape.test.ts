@@ -128,6 +128,32 @@ describe('accumulation', () => {
     for (const tensor of [half, w, seed]) tensor.dispose()
   })
 
+  it('through bfloat16 operations is what their kernels give, one after the other', async () => {
+    const { kernels } = backend
+    const tape = new Tape(backend)
+    const [w, b] = [tape.parameter(randomTensor(backend, [3, 4], 1)), tape.parameter(kernels.cast(randomTensor(backend, [4], 2), 'bf16'))]
+    const x = tape.constant(kernels.cast(randomTensor(backend, [5, 3], 3), 'bf16'))
+    const targets = backend.tensor(Int32Array.of(0, 3, 1, 2, 2), [5])
+    const loss = tape.scope(() => {
+      const logits = tape.matmul(x, tape.cast(w, 'bf16'), { bias: b, activation: 'gelu' })
+      return tape.crossEntropy(logits, targets)
+    })
+    expect(loss.dtype).toBe('f32')
+    tape.backward(loss)
+
+    const half = kernels.cast(w.value, 'bf16')
+    const preActivation = backend.empty([5, 4], 'bf16')
+    const logits = kernels.matmul(x.value, half, { bias: b.value, activation: 'gelu', preActivation })
+    const { lse } = kernels.crossEntropyForward(logits, targets)
+    const dlogits = kernels.crossEntropyBackward(backend.tensor([1], []), logits, targets, lse)
+    const dz = kernels.geluBackward(dlogits, preActivation)
+    const dw = kernels.cast(kernels.matmul(x.value, dz, { transposeA: true }), 'f32')
+    expect(w.grad?.dtype).toBe('f32')
+    expect(await w.grad?.read()).toEqual(await dw.read())
+    expect(b.grad?.dtype).toBe('bf16')
+    expect(await b.grad?.read()).toEqual(await kernels.sumRows(dz).read())
+  })
+
   it('gives a parameter that is the loss a gradient apart from the seed', async () => {
     const tape = new Tape(backend)
     const w = tape.parameter(backend.tensor([3, 4], [2]))
