@@ -80,7 +80,7 @@ describe.each(publishable.map(({ folder, manifest }) => ({ name: manifest.name, 
 
   it('holds what runs and nothing else', () => {
     const files = packed.get(name)?.files ?? []
-    expect(files).toEqual(expect.arrayContaining(['package.json', 'README.md', 'dist/index.js', 'dist/index.d.ts']))
+    expect(files).toEqual(expect.arrayContaining(['package.json', 'README.md', 'LICENSE', 'dist/index.js', 'dist/index.d.ts']))
     expect(files.filter((file) => /[.]test[.]|fixtures|tsconfig|tsup|vitest|node_modules|[.]turbo|reports/.test(file))).toEqual([])
     for (const map of files.filter((file) => file.endsWith('.map'))) {
       const { sources, sourcesContent = [] } = JSON.parse(readFileSync(join(installed, map), 'utf8'))
