@@ -60,9 +60,7 @@ export async function saveCheckpoint(folder: RunFolder, state: TrainerState, wri
     await flush(folder.path)
   } catch (error) {
     await rm(aside, { recursive: true, force: true }).catch(() => undefined)
-    const latest = await latestName(folder).catch(() => undefined)
-    const kept = latest ? `; checkpoint ${latest} is kept: continue with --resume ${folder.path}` : ''
-    if (isFileError(error)) throw new RunError(`${describeFileError('save checkpoint', path, error)}${kept}`)
+    if (isFileError(error)) throw new RunError(describeFileError('save checkpoint', path, error))
     throw error
   }
   for (const old of (await checkpointNames(folder)).slice(0, -KEPT)) {
@@ -100,7 +98,9 @@ export async function findCheckpoint(folder: RunFolder, name?: string): Promise<
 
 /** Makes `checkpoint` the latest: removes those after it and what unfinished saves left. */
 export async function rewindTo(folder: RunFolder, checkpoint: Checkpoint | undefined): Promise<void> {
-  await mkdir(folder.checkpoints, { recursive: true })
+  await mkdir(folder.checkpoints).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw error
+  })
   await removeUnfinished(folder)
   if (checkpoint) await writeText(folder.latest, `step-${checkpoint.state.step}\n`)
   for (const name of await checkpointNames(folder)) {
@@ -108,8 +108,8 @@ export async function rewindTo(folder: RunFolder, checkpoint: Checkpoint | undef
   }
 }
 
-/** Complete checkpoints, oldest first. */
-async function checkpointNames(folder: RunFolder): Promise<string[]> {
+/** Names of the complete checkpoints, oldest first. */
+export async function checkpointNames(folder: RunFolder): Promise<string[]> {
   const names = await readdir(folder.checkpoints).catch(() => [])
   return names.filter((name) => /^step-\d+$/.test(name)).sort((a, b) => stepOf(a) - stepOf(b))
 }

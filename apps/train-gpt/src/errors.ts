@@ -34,14 +34,21 @@ export function describeFileError(action: string, path: string, error: NodeJS.Er
   return `cannot ${action} ${path}: ${cause ? `it ${cause}` : error.message}`
 }
 
-/** What the process prints, in one line, and exits with. */
+/** What the process prints, in one line, and exits with. What nobody foresaw is shown with its stack. */
 export function describeError(error: unknown): { message: string; exitCode: number } {
   const exitCode = error instanceof UsageError ? 2 : 1
   if (isFileError(error)) return { message: describeFileError('use', error.path ?? 'a file', error), exitCode }
-  const text = error instanceof Error ? error.message : String(error)
-  const hint = error instanceof Error && error.name === 'OutOfMemoryError' ? OUT_OF_MEMORY_HINT : ''
-  return { message: text.replace(/\s*\n\s*/g, ' ').trim() + hint, exitCode }
+  if (!(error instanceof Error)) return { message: String(error), exitCode }
+  if (isMistake(error)) return { message: `this is a mistake in train-gpt: ${error.stack}`, exitCode }
+  const hint = error.name === 'OutOfMemoryError' ? OUT_OF_MEMORY_HINT : ''
+  return { message: error.message.replace(/\s*\n\s*/g, ' ').trim() + hint, exitCode }
 }
 
+/** Whether nobody foresaw this error. */
+export function isMistake(error: unknown): boolean {
+  return error instanceof Error && MISTAKES.has(error.name)
+}
+
+const MISTAKES = new Set(['TypeError', 'ReferenceError', 'SyntaxError', 'RangeError'])
 const OUT_OF_MEMORY_HINT =
   '; use a shorter --context, a smaller --batch, --checkpoint-activations, or --attention flash instead of standard'

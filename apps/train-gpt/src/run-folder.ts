@@ -1,5 +1,5 @@
 import { mkdir, readdir, readFile } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import writeFileAtomic from 'write-file-atomic'
 import { describeFileError, isFileError, RunError, UsageError } from './errors'
 import { type TrainOptions, toConfig } from './options'
@@ -42,7 +42,7 @@ export function defaultOut(now: Date): string {
 export async function createRunFolder(path: string, options: TrainOptions): Promise<RunFolder> {
   const folder = runFolder(path)
   try {
-    await mkdir(path, { recursive: true })
+    await makeFolder(resolve(path))
     const found = await readdir(path)
     if (found.length > 0) {
       const isRun = found.includes('run.json')
@@ -72,6 +72,19 @@ export async function openRunFolder(path: string): Promise<{ folder: RunFolder; 
     throw error
   }
   return { folder, checkpoint: asCheckpoint?.[2], options: parseJson(text, folder.options) }
+}
+
+/** As `mkdir -p`. Node's own recursive mkdir names the wrong cause on a read-only disk and does not come back on some file systems. */
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path)
+  } catch (error) {
+    if (!isFileError(error) || (error.code !== 'ENOENT' && error.code !== 'EEXIST')) throw error
+    if (error.code === 'EEXIST') return
+    if (dirname(path) === path) throw error
+    await makeFolder(dirname(path))
+    await mkdir(path)
+  }
 }
 
 /** Writes run.json, a config file without `out`: the folder may move, and another run may start from it. */

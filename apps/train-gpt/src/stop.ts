@@ -1,7 +1,9 @@
 import { INTERRUPTED } from './errors'
 
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+
 /**
- * The first SIGINT or SIGTERM aborts the signal, for the run to finish its step and save; the second quits at once.
+ * The first SIGINT, SIGTERM or SIGHUP (a closed terminal) aborts the signal, for the run to finish its step and save; the second quits at once.
  * `release()` gives the signals back.
  */
 export function stopOnSignals(onFirst: () => void): { signal: AbortSignal; release: () => void } {
@@ -11,6 +13,9 @@ export function stopOnSignals(onFirst: () => void): { signal: AbortSignal; relea
     controller.abort()
     onFirst()
   }
-  process.on('SIGINT', handle).on('SIGTERM', handle)
-  return { signal: controller.signal, release: () => void process.off('SIGINT', handle).off('SIGTERM', handle) }
+  for (const name of SIGNALS) process.on(name, handle)
+  const release = () => {
+    for (const name of SIGNALS) process.off(name, handle)
+  }
+  return { signal: controller.signal, release }
 }

@@ -2,10 +2,10 @@ import { join } from 'node:path'
 import type { Variable } from '@tilegrad/autograd'
 import type { Backend } from '@tilegrad/tensor'
 import { AdamW, GPT, readSafetensors, warmupCosine, writeSafetensors } from '@tilegrad/transformer'
-import { type Checkpoint, rewindTo, saveCheckpoint, type TrainerState } from './checkpoint'
+import { type Checkpoint, checkpointNames, rewindTo, saveCheckpoint, type TrainerState } from './checkpoint'
 import { type Batch, type Corpus, drawBatch, validationBatches } from './data'
 import type { Device } from './device'
-import { RunError } from './errors'
+import { describeError, isMistake, RunError } from './errors'
 import { trainingFlops } from './flops'
 import { formatCount, formatDuration, printable } from './format'
 import { MetricsLog, type MetricsRecord, type StepRecord, truncateMetrics } from './metrics'
@@ -51,6 +51,8 @@ export async function train(run: Run, surroundings: Surroundings): Promise<void>
   try {
     await trainer.open()
     await trainer.loop()
+  } catch (error) {
+    throw await trainer.withWayOn(error)
   } finally {
     trainer.close()
   }
@@ -86,6 +88,7 @@ class Trainer {
   private readonly last = { validated: -1, sampled: -1, saved: -1 }
   /** Seconds of what happens beside training steps, as last measured: for the plan. */
   private readonly cost = { validation: 0, sample: 0, save: 0 }
+  private hasDiverged = false
   private sessionSteps: number[] = []
 
   constructor(
@@ -330,9 +333,8 @@ class Trainer {
     progress.note(
       `model: ${options.arch}, ${formatCount(this.model.parameterCount)} parameters, context ${options.context}, ${options.attention} attention`,
     )
-    progress.note(
-      `run folder: ${folder.path}${checkpoint ? `, resumed after step ${step}` : ''}${totalSteps === null ? '' : ` of ${totalSteps}`}`,
-    )
+    const resumed = `, resumed after step ${step}${totalSteps === null ? '' : ` of ${totalSteps}`}`
+    progress.note(`run folder: ${folder.path}${checkpoint ? resumed : ''}`)
   }
 
   private conclude(): void {
@@ -353,12 +355,21 @@ class Trainer {
     progress.note(`report: ${folder.report}`)
   }
 
-  private diverged(what: string, step: number, lr: number): RunError {
+  /** The error, with the checkpoint to go on from. */
+  async withWayOn(error: unknown): Promise<unknown> {
+    if (this.last.saved < 0 || isMistake(error)) return error
     const { folder } = this.run
-    return new RunError(
-      `${what} at step ${step} (learning rate ${lr}); checkpoint step-${this.last.saved} is kept: ` +
-        `continue from it with a lower rate, e.g. --resume ${folder.path} --lr ${this.run.options.lr / 10}`,
-    )
+    const names = await checkpointNames(folder)
+    // Weights that gave a loss that is no number are no good, although they were saved: the checkpoint before them is.
+    const bad = this.hasDiverged && this.last.saved === this.state.step && names.length > 1
+    const good = names.at(bad ? -2 : -1)
+    const path = bad ? join(folder.checkpoints, good as string) : folder.path
+    return new RunError(`${describeError(error).message}; checkpoint ${good} is kept: continue with --resume ${path}`)
+  }
+
+  private diverged(what: string, step: number, lr: number): RunError {
+    this.hasDiverged = true
+    return new RunError(`${what} at step ${step} (learning rate ${lr}); give a lower --lr or more --warmup`)
   }
 
   private append(record: MetricsRecord): void {
