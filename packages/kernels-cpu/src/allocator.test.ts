@@ -57,8 +57,14 @@ type Step =
 
 const steps: fc.Arbitrary<Step[]> = fc.array(
   fc.oneof(
-    { weight: 4, arbitrary: fc.record({ kind: fc.constant('alloc' as const), bytes: fc.integer({ min: 0, max: 40 * MiB }), idle: fc.boolean() }) },
-    { weight: 2, arbitrary: fc.record({ kind: fc.constant('alloc' as const), bytes: fc.integer({ min: 0, max: 5000 }), idle: fc.boolean() }) },
+    {
+      weight: 4,
+      arbitrary: fc.record({ kind: fc.constant('alloc' as const), bytes: fc.integer({ min: 0, max: 40 * MiB }), idle: fc.boolean() }),
+    },
+    {
+      weight: 2,
+      arbitrary: fc.record({ kind: fc.constant('alloc' as const), bytes: fc.integer({ min: 0, max: 5000 }), idle: fc.boolean() }),
+    },
     { weight: 5, arbitrary: fc.record({ kind: fc.constant('free' as const), which: fc.nat() }) },
     { weight: 3, arbitrary: fc.constant({ kind: 'submit' as const }) },
     { weight: 2, arbitrary: fc.record({ kind: fc.constant('complete' as const), part: fc.double({ min: 0, max: 1, noNaN: true }) }) },
@@ -71,7 +77,11 @@ const OWN = 4 * MiB
 const MAX = 400 * MiB
 
 /** Runs the steps and checks after each one what must hold whatever the source. */
-function check(makeSource: (queue: Queue) => MemorySource, sequence: readonly Step[], afterEach: (allocator: Allocator, live: Block[]) => void) {
+function check(
+  makeSource: (queue: Queue) => MemorySource,
+  sequence: readonly Step[],
+  afterEach: (allocator: Allocator, live: Block[]) => void,
+) {
   const queue = new Queue()
   const allocator = new Allocator(makeSource(queue), queue, OWN, MAX)
   const live: Block[] = []
@@ -133,7 +143,11 @@ test('random sequences over system memory', () => {
 test('random sequences over linear memory', () => {
   fc.assert(
     fc.property(steps, (sequence) => {
-      check((queue) => new WasmHeap(4096, fakeMemory(2, 4000), queue, () => {}), sequence, () => {})
+      check(
+        (queue) => new WasmHeap(4096, fakeMemory(2, 4000), queue, () => {}),
+        sequence,
+        () => {},
+      )
     }),
     { seed: 1, numRuns: 150 },
   )
@@ -145,7 +159,7 @@ test('linear memory can be had whole again after it was cut up', () => {
   const heap = new WasmHeap(0, memory, queue, () => {})
   const blocks = Array.from({ length: 1000 }, () => heap.reserve(64 * 1024, false) as Block)
   const size = memory.buffer.byteLength
-  for (const index of [...blocks.keys()].sort((a, b) => (a * 7919) % 1000 - ((b * 7919) % 1000))) heap.release(blocks[index] as Block)
+  for (const index of [...blocks.keys()].sort((a, b) => ((a * 7919) % 1000) - ((b * 7919) % 1000))) heap.release(blocks[index] as Block)
   expect(heap.reserve(size, false)?.address).toBe(0)
   expect(memory.buffer.byteLength).toBe(size)
 })

@@ -48,11 +48,15 @@ export async function createNativeEngine(options: EngineOptions, isa?: string): 
 
 /** Instruction sets of the native engine on this processor, best first; empty without the addon. */
 export async function nativeIsas(): Promise<string[]> {
-  try {
-    return (await loadAddon()).isas.map(({ name }) => name)
-  } catch {
-    return []
-  }
+  return (await whyNoNative()) === undefined ? (await loadAddon()).isas.map(({ name }) => name) : []
+}
+
+/** Why there is no native engine here, or undefined if there is one. */
+export async function whyNoNative(): Promise<string | undefined> {
+  return loadAddon().then(
+    () => undefined,
+    (error: Error) => error.message,
+  )
 }
 
 async function loadAddon(): Promise<Addon> {
