@@ -73,7 +73,8 @@ const fields: ReadonlySet<string> = new Set<keyof GPTConfigOptions>([
  * @throws ArgumentError naming the field.
  */
 export function resolveConfig(options: GPTConfigOptions): GPTConfig {
-  for (const field of Object.keys(options)) if (!fields.has(field)) refuse(field, 'be left out (there is no such field)', 'it')
+  const unknown = Object.keys(options).find((field) => !fields.has(field))
+  if (unknown !== undefined) throw new ArgumentError('GPTConfig', 'fields must be those of GPTConfigOptions', `'${unknown}'`)
   const { architecture = 'gpt2' } = options
   if (architecture !== 'gpt2' && architecture !== 'llama') refuse('architecture', "be 'gpt2' or 'llama'", architecture)
   const gpt2 = architecture === 'gpt2'

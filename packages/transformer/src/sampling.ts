@@ -36,7 +36,7 @@ export function sampleToken(logits: ArrayLike<number>, options: Required<Samplin
   if (topK === 0 && topP === 1) return draw(weights, candidates, uniform)
 
   // 2. the most likely first; the k first of them
-  candidates.sort((a, b) => (weights[b] as number) - (weights[a] as number) || a - b)
+  candidates.sort((a, b) => (logits[b] as number) - (logits[a] as number) || a - b)
   let kept = topK === 0 ? candidates : candidates.subarray(0, topK)
 
   // 3. the fewest of those that reach topP of their sum

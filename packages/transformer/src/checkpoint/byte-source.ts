@@ -29,7 +29,12 @@ export async function fileSource(path: string): Promise<ByteSource> {
   const file = await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
     throw new CheckpointError(path, error.code === 'ENOENT' ? 'no such file' : `cannot be opened: ${error.message}`)
   })
-  const { size } = await file.stat()
+  const stats = await file.stat()
+  if (!stats.isFile()) {
+    await file.close()
+    throw new CheckpointError(path, 'is not a file')
+  }
+  const { size } = stats
   return {
     name: path,
     bytes: size,

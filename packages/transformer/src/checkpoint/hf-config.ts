@@ -136,12 +136,19 @@ function llama3Scaling(rope: Fields): Llama3RopeScaling | undefined {
 
 function commonOptions(fields: Fields): Pick<GPTConfigOptions, 'vocabSize' | 'bosTokenId' | 'eosTokenId' | 'windowSize'> {
   const windowSize = fields.object('tilegrad')?.get('windowSize') as [number, number] | undefined
+  const vocabSize = fields.number('vocab_size')
+  const eos = fields.get('eos_token_id')
   return {
-    vocabSize: fields.number('vocab_size'),
-    bosTokenId: (fields.get('bos_token_id') ?? null) as number | null,
-    eosTokenId: (fields.get('eos_token_id') ?? null) as number | number[] | null,
+    vocabSize,
+    bosTokenId: idsBelow(vocabSize, fields.get('bos_token_id'))[0] ?? null,
+    eosTokenId: Array.isArray(eos) ? idsBelow(vocabSize, ...eos) : (idsBelow(vocabSize, eos)[0] ?? null),
     ...(windowSize && { windowSize }),
   }
+}
+
+/** Those that are ids of tokens: published configs also say "none" by −1, or keep the ids of a larger vocabulary. */
+function idsBelow(vocabSize: number, ...ids: readonly unknown[]): number[] {
+  return ids.filter((id): id is number => Number.isInteger(id) && (id as number) >= 0 && (id as number) < vocabSize)
 }
 
 /** Typed access to the fields of one JSON object. */
