@@ -2,4 +2,4 @@
 // npm run bench -- attention|gemm|train [flags]
 import { runApp } from './run-app.mjs'
 
-runApp('bench', process.argv.slice(2))
+await runApp('bench', process.argv.slice(2))

@@ -6,11 +6,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { packAll, run } from './packages.mjs'
 import { root } from './paths.mjs'
-import { turbo } from './turbo.mjs'
+import { build } from './turbo.mjs'
 
 const checkOnly = process.argv.includes('--check')
 
-if (turbo(['run', 'build', '--ui=stream', '--output-logs=new-only'], { quiet: true }) === 0) release()
+if (await build()) release()
 else process.exitCode = 1
 
 function release() {

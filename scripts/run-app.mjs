@@ -2,16 +2,16 @@
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { root } from './paths.mjs'
-import { turbo } from './turbo.mjs'
+import { build } from './turbo.mjs'
 
 /**
  * Builds an app with what it depends on, then runs its command line in the folder where the user is.
  * @param {string} app folder under apps/
  * @param {string[]} args
  */
-export function runApp(app, args) {
+export async function runApp(app, args) {
   const workspace = `@tilegrad/${app}`
-  if (turbo(['run', 'build', `--filter=${workspace}`, '--ui=stream', '--output-logs=new-only'], { quiet: true }) !== 0) {
+  if (!(await build(workspace))) {
     console.error(`${workspace} did not build: the reason is above. "npm ci" restores missing dependencies.`)
     process.exitCode = 1
     return

@@ -15,7 +15,7 @@ const folders = [...workspaces, '.']
 for (const folder of folders) rmSync(join(root, folder, 'reports'), { recursive: true, force: true })
 
 installPrerequisites()
-const workspacesCode = turbo(['run', 'build', 'test', '--continue', '--concurrency=2', '--ui=stream', '--output-logs=new-only'])
+const workspacesCode = await turbo(['run', 'build', 'test', '--continue', '--concurrency=2', '--ui=stream', '--output-logs=new-only'])
 const rootCode = testRoot()
 report(workspacesCode === 0 && rootCode === 0)
 

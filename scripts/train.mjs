@@ -2,4 +2,4 @@
 // npm run train -- [flags of train-gpt train]
 import { runApp } from './run-app.mjs'
 
-runApp('train-gpt', ['train', ...process.argv.slice(2)])
+await runApp('train-gpt', ['train', ...process.argv.slice(2)])
