@@ -1,32 +1,30 @@
 import { join } from 'node:path'
 import type { Variable } from '@tilegrad/autograd'
 import type { Backend } from '@tilegrad/tensor'
-import { AdamW, GPT, readSafetensors, warmupCosine, writeSafetensors } from '@tilegrad/transformer'
+import { AdamW, GPT, readSafetensors, writeSafetensors } from '@tilegrad/transformer'
+import { bitsPerByte, describeEnd, describeStart, reportFacts } from './announce'
 import { type Checkpoint, checkpointNames, rewindTo, saveCheckpoint, type TrainerState } from './checkpoint'
 import { type Batch, type Corpus, drawBatch, validationBatches } from './data'
 import type { Device } from './device'
 import { describeError, isMistake, RunError } from './errors'
 import { trainingFlops } from './flops'
-import { formatCount, formatDuration, printable } from './format'
+import { formatDuration, printable } from './format'
 import { MetricsLog, type MetricsRecord, type StepRecord, truncateMetrics } from './metrics'
 import { modelConfig } from './model-config'
-import { type TrainOptions, toConfig } from './options'
+import type { TrainOptions } from './options'
 import { lossCurve, paper } from './plot'
 import type { Progress } from './progress'
 import { renderReport } from './report'
 import { type RunFolder, writeText } from './run-folder'
 import { sampleText } from './sample'
+import { Schedule } from './schedule'
 import type { TextTokenizer } from './tokenizer'
 
 // AdamW's moments as in GPT-3 (arXiv 2005.14165, appendix B).
 const BETA1 = 0.9
 const BETA2 = 0.95
-/** Steps of warmup where none are asked for, if the run has at least ten times as many. */
-const DEFAULT_WARMUP = 20
-const DEFAULT_MINUTES = 5
-/** A plan leaves this share of the time for a machine that gets slower. */
-const SLACK = 0.05
 const SAMPLE_TOKENS = 300
+const SAMPLE_TEMPERATURE = 0.8
 
 /** A run before it computes: checked options, data in memory, and a folder with the checkpoint to start from, if any. */
 export interface Run {
@@ -80,12 +78,13 @@ class Trainer {
   private readonly parameters: readonly Variable[]
   private readonly validationSet: readonly Batch[]
   private readonly flopsPerStep: number
+  private readonly schedule: Schedule
   private readonly started = performance.now()
   private state: TrainerState
   private records: MetricsRecord[] = []
   private log: MetricsLog | undefined
-  /** Step of the last record of each kind, to do nothing twice. */
-  private readonly last = { validated: -1, sampled: -1, saved: -1 }
+  /** Steps of the last validation and checkpoint, to do nothing twice. */
+  private readonly last = { validated: -1, saved: -1 }
   /** Seconds of what happens beside training steps, as last measured: for the plan. */
   private readonly cost = { validation: 0, sample: 0, save: 0 }
   private hasDiverged = false
@@ -104,6 +103,7 @@ class Trainer {
       rows: options.batch,
       context: options.context,
     })
+    this.schedule = new Schedule(options)
     this.flopsPerStep = trainingFlops(model.config, options.context) * options.batch * options.accumulate
     const fresh = { step: 0, totalSteps: null, tokens: 0, seconds: 0, dataSha256: corpus.sha256 }
     this.state = { ...(checkpoint?.state ?? fresh) }
@@ -120,12 +120,9 @@ class Trainer {
     }
     await rewindTo(folder, checkpoint)
     this.records = await truncateMetrics(folder.metrics, this.state.step)
-    for (const { type, step } of this.records) {
-      if (type === 'validation') this.last.validated = step
-      if (type === 'sample') this.last.sampled = step
-    }
+    this.last.validated = this.records.filter((r) => r.type === 'validation').at(-1)?.step ?? -1
     this.log = new MetricsLog(folder.metrics)
-    this.describe()
+    this.around.progress.note(describeStart(this.run, this.around.device, this.model, this.state))
   }
 
   async loop(): Promise<void> {
@@ -146,7 +143,9 @@ class Trainer {
     if (!this.around.stop.aborted) await this.validate()
     await this.save()
     await this.report()
-    this.conclude()
+    this.around.progress.stop()
+    const why = this.finished() ? 'done' : this.around.stop.aborted ? 'stopped' : 'time is up'
+    this.around.progress.note(describeEnd(this.run, why, state, this.records))
   }
 
   close(): void {
@@ -164,7 +163,7 @@ class Trainer {
     const { batch, accumulate, context, seed } = options
     const begin = performance.now()
     const step = this.state.step + 1
-    const lr = this.learningRate(this.state.step)
+    const lr = this.schedule.learningRate(this.state.step, this.state.totalSteps)
     await this.around.device.startProfile()
     backend.resetPeakMemory()
 
@@ -221,32 +220,18 @@ class Trainer {
     return this.model.loss(this.model.tokens(inputs, shape), this.model.tokens(targets, shape))
   }
 
-  private learningRate(stepsDone: number): number {
-    const { lr, minLr = lr / 10, warmup, steps } = this.run.options
-    const { totalSteps } = this.state
-    const wanted = warmup ?? (steps === undefined ? DEFAULT_WARMUP : Math.min(DEFAULT_WARMUP, Math.floor(steps / 10)))
-    // Before the plan all steps are warmup, which does not depend on the total.
-    const total = totalSteps ?? Math.max(wanted, stepsDone + 1)
-    return warmupCosine({ lr, minLr, warmupSteps: Math.min(wanted, total), totalSteps: total })(stepsDone)
-  }
-
-  /** Where --steps is not given: sets the total from the time that steps have taken, once the warmup or a tenth of the time is over. */
+  /** Where --steps is not given, sets the total from the time that steps have taken. */
   private plan(): void {
-    const { warmup = DEFAULT_WARMUP, valEvery, sampleEvery, saveEvery } = this.run.options
-    if (this.state.totalSteps !== null) return
-    const limit = this.secondsLimit()
-    if (this.state.step < Math.max(1, warmup) && this.elapsed() < limit / 10) return
-    const perStep =
-      median(this.sessionSteps) + this.cost.validation / valEvery + this.cost.sample / sampleEvery + this.cost.save / saveEvery
-    const left = limit * (1 - SLACK) - this.elapsed() - this.cost.validation - this.cost.sample - this.cost.save
-    this.state.totalSteps = this.state.step + Math.max(1, Math.floor(left / perStep))
-    this.around.progress.note(`planned ${this.state.totalSteps} steps for ${formatDuration(limit)}`)
+    const { state, schedule } = this
+    if (state.totalSteps !== null || !schedule.isPlanDue(state.step, this.elapsed())) return
+    state.totalSteps = schedule.plan(state.step, this.elapsed(), { ...this.cost, step: median(this.sessionSteps) })
+    this.around.progress.note(`planned ${state.totalSteps} steps for ${formatDuration(schedule.secondsLimit)}`)
   }
 
   private record(record: StepRecord): void {
     this.append(record)
     const { totalSteps, step } = this.state
-    const left = this.secondsLimit() - this.elapsed()
+    const left = this.schedule.secondsLimit - this.elapsed()
     const etaSeconds = totalSteps === null ? left : Math.min(left, (totalSteps - step) * median(this.sessionSteps.slice(-20)))
     this.around.progress.step(record, { totalSteps: totalSteps ?? step + Math.ceil(left / record.seconds), etaSeconds })
   }
@@ -263,24 +248,20 @@ class Trainer {
       tokens += batch.inputs.length
     }
     const loss = total / tokens
-    const bitsPerByte = loss / Math.LN2 / this.run.corpus.bytesPerToken
-    this.append({ type: 'validation', step, loss, bitsPerByte })
+    const bits = bitsPerByte(loss, this.run.corpus)
+    this.append({ type: 'validation', step, loss, bitsPerByte: bits })
     this.last.validated = step
     await this.report()
     this.cost.validation = (performance.now() - begin) / 1000
-    this.around.progress.note(`step ${step}: validation loss ${loss.toFixed(4)} nats per token, ${bitsPerByte.toFixed(3)} bits per byte`)
+    this.around.progress.note(`step ${step}: validation loss ${loss.toFixed(4)} nats per token, ${bits.toFixed(3)} bits per byte`)
   }
 
   private async sample(): Promise<void> {
     const { step } = this.state
     const begin = performance.now()
+    const options = { tokens: SAMPLE_TOKENS, temperature: SAMPLE_TEMPERATURE, seed: this.run.options.seed }
     let text = ''
-    for await (const piece of sampleText(this.model, this.run.tokenizer, {
-      tokens: SAMPLE_TOKENS,
-      temperature: 0.8,
-      seed: this.run.options.seed,
-    }))
-      text += piece
+    for await (const piece of sampleText(this.model, this.run.tokenizer, options)) text += piece
     this.append({ type: 'sample', step, text })
     this.cost.sample = (performance.now() - begin) / 1000
     this.around.progress.note(`step ${step}: sample\n${printable(text).replace(/^/gm, '  | ')}`)
@@ -301,58 +282,10 @@ class Trainer {
   }
 
   private async report(): Promise<void> {
-    const { folder, corpus, options } = this.run
-    const { device } = this.around
-    const facts = {
-      title: `Training run ${folder.path}`,
-      options: toConfig(options),
-      parameterCount: this.model.parameterCount,
-      totalSteps: this.state.totalSteps ?? this.state.step,
-      backend: device.description,
-      peakFlops: device.peakFlops,
-      trainTokens: corpus.train.length,
-      validationTokens: corpus.validation.length,
-      unigramEntropy: corpus.unigramEntropy,
-      unigramBitsPerByte: corpus.unigramEntropy / Math.LN2 / corpus.bytesPerToken,
-    }
+    const { folder, corpus } = this.run
+    const facts = reportFacts(this.run, this.around.device, this.model, this.state)
     await writeText(folder.lossCurve, await lossCurve(this.records, corpus.unigramEntropy, paper))
     await writeText(folder.report, await renderReport(this.records, facts))
-  }
-
-  private describe(): void {
-    const { options, corpus, folder, checkpoint } = this.run
-    const { progress, device } = this.around
-    const { step, totalSteps } = this.state
-    const count = (files: readonly string[], tokens: Int32Array) => `${formatCount(tokens.length)} tokens of ${files.length} file(s)`
-    const unigramBits = corpus.unigramEntropy / Math.LN2 / corpus.bytesPerToken
-    progress.note(`backend: ${device.description}, peak ${formatCount(device.peakFlops)}FLOP/s`)
-    progress.note(
-      `data: ${count(corpus.trainFiles, corpus.train)} to train, ${count(corpus.validationFiles, corpus.validation)} to validate`,
-    )
-    progress.note(`unigram entropy: ${corpus.unigramEntropy.toFixed(4)} nats per token, ${unigramBits.toFixed(3)} bits per byte`)
-    progress.note(
-      `model: ${options.arch}, ${formatCount(this.model.parameterCount)} parameters, context ${options.context}, ${options.attention} attention`,
-    )
-    const resumed = `, resumed after step ${step}${totalSteps === null ? '' : ` of ${totalSteps}`}`
-    progress.note(`run folder: ${folder.path}${checkpoint ? resumed : ''}`)
-  }
-
-  private conclude(): void {
-    const { folder, corpus } = this.run
-    const { progress } = this.around
-    const validation = this.records.filter((r) => r.type === 'validation').at(-1)
-    progress.stop()
-    if (validation) {
-      progress.note(
-        `validation loss ${validation.loss.toFixed(4)} nats per token (unigram entropy ${corpus.unigramEntropy.toFixed(4)}), ` +
-          `${validation.bitsPerByte.toFixed(3)} bits per byte`,
-      )
-    }
-    const { step, totalSteps } = this.state
-    const why = this.finished() ? 'done' : this.around.stop.aborted ? 'stopped' : 'time is up'
-    const more = this.finished() ? '' : `; continue with --resume ${folder.path}`
-    progress.note(`${why} after step ${step}${totalSteps === null ? '' : ` of ${totalSteps}`}${more}`)
-    progress.note(`report: ${folder.report}`)
   }
 
   /** The error, with the checkpoint to go on from. */
@@ -386,13 +319,8 @@ class Trainer {
     return (performance.now() - this.started) / 1000
   }
 
-  private secondsLimit(): number {
-    const { minutes, steps } = this.run.options
-    return 60 * (minutes ?? (steps === undefined ? DEFAULT_MINUTES : Number.POSITIVE_INFINITY))
-  }
-
   private timeIsUp(): boolean {
-    return this.elapsed() >= this.secondsLimit()
+    return this.elapsed() >= this.schedule.secondsLimit
   }
 }
 

@@ -36,6 +36,8 @@ describe('a run', () => {
     expect(validations[0]!.bitsPerByte).toBeCloseTo(8, 1)
     expect(validations[2]!.loss).toBeLessThan(validations[1]!.loss)
     expect(steps.at(-1)).toMatchObject({ tokens: STEPS * 64 })
+    // A tensor that is not freed would show in the next step.
+    expect(new Set(steps.slice(1).map((r) => r.backendBytes)).size).toBe(1)
     for (const step of steps) {
       expect(step.utilisation).toBeGreaterThan(0)
       expect(step.utilisation).toBeLessThan(1)
