@@ -1,0 +1,214 @@
+import { createReferenceBackend } from '@tilegrad/core-math'
+import { type Backend, type DType, formatShape, numel, shapesEqual, type Tensor, type TypedArray } from '@tilegrad/tensor'
+import { decode, type HostTensor, place } from './host-tensor'
+import { type Random, randomFor } from './random'
+import { type Kind, limit } from './tolerance'
+
+/** What a case computes, by how it is judged. Inputs may be among them. */
+export type Outputs = Partial<Readonly<Record<Kind, Readonly<Record<string, Tensor>>>>>
+
+/** A computation that is the same on every backend. */
+export interface KernelCase {
+  readonly group: string
+  readonly name: string
+  inputs(random: Random): Readonly<Record<string, HostTensor>>
+  /** Calls kernels; disposes of every tensor that it makes and does not return. */
+  compute(backend: Backend, inputs: Readonly<Record<string, Tensor>>): Outputs
+}
+
+/** Infers the names of the inputs. */
+export function kernelCase<Name extends string>(
+  group: string,
+  name: string,
+  inputs: (random: Random) => Readonly<Record<Name, HostTensor>>,
+  compute: (backend: Backend, inputs: Readonly<Record<Name, Tensor>>) => Outputs,
+): KernelCase {
+  return { group, name, inputs, compute: compute as KernelCase['compute'] }
+}
+
+/** Two reference backends: what is true, and what naive float32 code makes of it. */
+export interface Oracle {
+  readonly exact: Backend
+  readonly naive: Backend
+}
+
+export function createOracle(): Oracle {
+  return { exact: createReferenceBackend(), naive: createReferenceBackend({ precision: 'f32' }) }
+}
+
+/** An output, read. */
+interface Result {
+  readonly kind: Kind
+  readonly shape: readonly number[]
+  readonly dtype: DType
+  readonly data: TypedArray
+}
+
+type Results = ReadonlyMap<string, Result>
+
+/**
+ * Runs a case on a backend and on the oracle, and throws unless the backend's results are within the limits of tolerance.ts,
+ * the same to the last bit in a second run, independent of what memory held before, and freed without a byte left; and inputs are untouched.
+ */
+export async function checkKernelCase(kernelCase: KernelCase, backend: Backend, oracle: Oracle, dtype: DType): Promise<void> {
+  const inputs = kernelCase.inputs(randomFor(`${kernelCase.group} ${kernelCase.name}`))
+  const exact = await evaluate(kernelCase, oracle.exact, inputs, dtype, 'f32')
+  const naive = await evaluate(kernelCase, oracle.naive, inputs, dtype)
+  const bytes = backend.memory().bytes
+  for (const { shape } of naive.values()) poison(backend, shape)
+  const first = await evaluate(kernelCase, backend, inputs, dtype)
+  for (const [name, result] of first) compare(name, result, exact.get(name) as Result, naive.get(name) as Result)
+  const second = await evaluateAgain(kernelCase, backend, inputs, dtype)
+  sameBits(first, second, 'a second run')
+  await backend.sync()
+  const left = backend.memory().bytes - bytes
+  if (left !== 0) throw new Error(`${left} bytes are still held after every tensor was disposed`)
+}
+
+/** Results of a case, with inputs disposed before they are read: work that is enqueued must not notice. */
+export async function evaluate(
+  kernelCase: KernelCase,
+  backend: Backend,
+  inputs: Readonly<Record<string, HostTensor>>,
+  dtype: DType,
+  storeAs: DType = dtype,
+): Promise<Results> {
+  const tensors = placeAll(backend, inputs, dtype, storeAs)
+  const outputs = list(kernelCase.compute(backend, tensors))
+  const returned = new Set(outputs.map(({ tensor }) => tensor))
+  for (const tensor of Object.values(tensors)) if (!returned.has(tensor)) tensor.dispose()
+  return readAll(outputs)
+}
+
+/** As `evaluate`, and checks that inputs which are not written keep their elements. */
+async function evaluateAgain(
+  kernelCase: KernelCase,
+  backend: Backend,
+  inputs: Readonly<Record<string, HostTensor>>,
+  dtype: DType,
+): Promise<Results> {
+  const tensors = placeAll(backend, inputs, dtype, dtype)
+  const untouched = Object.keys(inputs).filter((name) => !inputs[name]?.written)
+  const before = await Promise.all(untouched.map((name) => tensors[name]?.read()))
+  const outputs = list(kernelCase.compute(backend, tensors))
+  const after = await Promise.all(untouched.map((name) => tensors[name]?.read()))
+  const returned = new Set(outputs.map(({ tensor }) => tensor))
+  for (const tensor of Object.values(tensors)) if (!returned.has(tensor)) tensor.dispose()
+  const results = await readAll(outputs)
+  untouched.forEach((name, i) => {
+    const at = firstDifference(before[i] as TypedArray, after[i] as TypedArray)
+    if (at >= 0) throw new Error(`the input ${name} was changed at element ${at}: ${before[i]?.[at]} became ${after[i]?.[at]}`)
+  })
+  return results
+}
+
+/** Throws where results are not equal to the last bit. */
+export function sameBits(expected: Results, got: Results, what: string): void {
+  for (const [name, { data, shape }] of expected) {
+    const other = got.get(name) as Result
+    const at = firstDifference(data, other.data)
+    if (at >= 0) throw new Error(`${name}: ${what} differs at ${position(at, shape)}: ${data[at]} and ${other.data[at]}`)
+  }
+}
+
+/** Leaves NaN in memory that a result of this shape is likely to get. */
+function poison(backend: Backend, shape: readonly number[]): void {
+  backend.tensor(new Float32Array(numel(shape)).fill(Number.NaN), shape).dispose()
+}
+
+function placeAll(backend: Backend, inputs: Readonly<Record<string, HostTensor>>, dtype: DType, storeAs: DType): Record<string, Tensor> {
+  return Object.fromEntries(Object.entries(inputs).map(([name, input]) => [name, place(backend, input, dtype, storeAs)]))
+}
+
+interface Output {
+  readonly name: string
+  readonly kind: Kind
+  readonly tensor: Tensor
+}
+
+function list(outputs: Outputs): Output[] {
+  return (['forward', 'gradient', 'exact'] as const).flatMap((kind) =>
+    Object.entries(outputs[kind] ?? {}).map(([name, tensor]) => ({ name, kind, tensor })),
+  )
+}
+
+async function readAll(outputs: readonly Output[]): Promise<Results> {
+  const data = await Promise.all(outputs.map(({ tensor }) => tensor.read()))
+  const results = new Map<string, Result>()
+  outputs.forEach(({ name, kind, tensor }, i) => {
+    results.set(name, { kind, shape: tensor.shape, dtype: tensor.dtype, data: data[i] as TypedArray })
+  })
+  for (const tensor of new Set(outputs.map((output) => output.tensor))) tensor.dispose()
+  return results
+}
+
+function compare(name: string, result: Result, exact: Result, naive: Result): void {
+  const { kind, shape, dtype } = result
+  if (!shapesEqual(shape, exact.shape)) throw new Error(`${name}: shape ${formatShape(shape)} instead of ${formatShape(exact.shape)}`)
+  if (dtype !== naive.dtype) throw new Error(`${name}: dtype ${dtype} instead of ${naive.dtype}`)
+  if (result.data.length !== exact.data.length)
+    throw new Error(`${name}: read() gave ${result.data.length} elements for ${formatShape(shape)}`)
+  if (kind === 'exact' || dtype === 'i32') {
+    const at = firstDifference(naive.data, result.data)
+    if (at >= 0) throw new Error(`${name}: ${result.data[at]} at ${position(at, shape)} instead of ${naive.data[at]}`)
+    return
+  }
+  const expected = exact.data
+  const error = maxError(name, decode(result.data, dtype), expected, shape)
+  const naiveError = maxError(`naive ${name}`, decode(naive.data, dtype), expected, shape)
+  const bound = limit(kind, dtype, naiveError.value, magnitude(expected))
+  if (error.value > bound.value) {
+    const numbers = `${decode(result.data, dtype)[error.at]} instead of ${expected[error.at]}`
+    throw new Error(
+      `${name}: error ${error.value.toExponential(2)} at ${position(error.at, shape)} (${numbers}) exceeds ${bound.value.toExponential(2)} = ${bound.reason}`,
+    )
+  }
+}
+
+/** Largest |got − expected|. Infinities must match, and nothing may be NaN. */
+function maxError(
+  name: string,
+  got: ArrayLike<number>,
+  expected: ArrayLike<number>,
+  shape: readonly number[],
+): { value: number; at: number } {
+  let value = 0
+  let at = 0
+  for (let i = 0; i < expected.length; i++) {
+    const x = got[i] as number
+    const y = expected[i] as number
+    if (x === y) continue
+    const error = Math.abs(x - y)
+    if (!Number.isFinite(error)) throw new Error(`${name}: ${x} at ${position(i, shape)} instead of ${y}`)
+    if (error > value) {
+      value = error
+      at = i
+    }
+  }
+  return { value, at }
+}
+
+function magnitude(values: ArrayLike<number>): number {
+  let max = 0
+  for (let i = 0; i < values.length; i++) {
+    const size = Math.abs(values[i] as number)
+    if (size > max && size !== Number.POSITIVE_INFINITY) max = size
+  }
+  return max
+}
+
+/** Index of the first element that differs in a bit, ±0 and NaN included; −1 if none does. */
+function firstDifference(a: TypedArray, b: TypedArray): number {
+  for (let i = 0; i < a.length; i++) if (!Object.is(a[i], b[i])) return i
+  return -1
+}
+
+function position(at: number, shape: readonly number[]): string {
+  const index: number[] = []
+  let rest = at
+  for (let axis = shape.length - 1; axis >= 0; axis--) {
+    index.unshift(rest % (shape[axis] as number))
+    rest = Math.floor(rest / (shape[axis] as number))
+  }
+  return formatShape(index)
+}
