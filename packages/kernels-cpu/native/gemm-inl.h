@@ -15,7 +15,7 @@ static_assert((kGemmBlockM * kGemmBlockK + kGemmBlockK * kGemmBlockN + 4 * kLane
 
 // c[m0 … m1, n0 … n1] += the block of a (packed in aPack) times the block of b, both at k0.
 inline void gemmMacroKernel(const Gemm& g, int64_t m0, int64_t m1, int64_t n0, int64_t n1, int64_t k0, int64_t k, const float* aPack, const float* bPack, bool bInPlace) {
-  const bool accumulate = g.accumulate || k0 > 0;
+  const GemmTarget target = {g.ldc, g.alpha, g.accumulate || k0 > 0};
   const bool last = k0 + k == g.k;
   for (int64_t n = n0; n < n1; n += kGemmColumns) {
     const int64_t columns = minOf(kGemmColumns, n1 - n);
@@ -28,29 +28,32 @@ inline void gemmMacroKernel(const Gemm& g, int64_t m0, int64_t m1, int64_t n0, i
       const int64_t rows = minOf(kGemmRows, m1 - m);
       const float* a = aPack + (m - m0) * k;
       float* c = g.c + m * g.ldc + n;
-      if (rows == kGemmRows && vectors == kGemmVectors) gemmTile<kGemmRows, kGemmVectors>(k, a, b, ldb, c, g.ldc, g.alpha, accumulate, columns);
-      else pickGemmTile(rows, vectors)(k, a, b, ldb, c, g.ldc, g.alpha, accumulate, columns);
+      if (rows == kGemmRows && vectors == kGemmVectors) gemmTile<kGemmRows, kGemmVectors>(k, a, b, ldb, c, columns, target);
+      else pickGemmTile(rows, vectors)(k, a, b, ldb, c, columns, target);
       if (last && g.hasEpilogue()) gemmEpilogue(g, m, m + rows, n, n + columns);
     }
   }
 }
 
 inline void gemmPackB(const Gemm& g, int64_t n0, int64_t n1, int64_t k0, int64_t k, float* bPack) {
+  if (!g.transposeB) {
+    packColumns<kGemmColumns>(bPack, g.b + k0 * g.ldb + n0, g.ldb, k, n1 - n0, kLanes);
+    return;
+  }
   for (int64_t n = n0; n < n1; n += kGemmColumns) {
     const int64_t columns = minOf(kGemmColumns, n1 - n);
-    const int64_t width = ceilDiv(columns, kLanes) * kLanes;
-    if (g.transposeB) packTranspose(bPack, g.b + n * g.ldb + k0, g.ldb, k, width, columns);
-    else packCopy(bPack, g.b + k0 * g.ldb + n, g.ldb, k, width, columns);
-    bPack += k * width;
+    packTranspose(bPack + (n - n0) * k, g.b + n * g.ldb + k0, g.ldb, k, ceilDiv(columns, kLanes) * kLanes, columns);
   }
 }
 
 inline void gemmPackA(const Gemm& g, int64_t m0, int64_t m1, int64_t k0, int64_t k, float* aPack) {
+  if (g.transposeA) {
+    packColumns<kGemmRows>(aPack, g.a + k0 * g.lda + m0, g.lda, k, m1 - m0, 1);
+    return;
+  }
   for (int64_t m = m0; m < m1; m += kGemmRows) {
     const int64_t rows = minOf(kGemmRows, m1 - m);
-    if (g.transposeA) packCopy(aPack, g.a + k0 * g.lda + m, g.lda, k, rows, rows);
-    else packTranspose(aPack, g.a + m * g.lda + k0, g.lda, k, rows, rows);
-    aPack += k * rows;
+    packTranspose(aPack + (m - m0) * k, g.a + m * g.lda + k0, g.lda, k, rows, rows);
   }
 }
 

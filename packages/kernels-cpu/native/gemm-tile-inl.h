@@ -5,12 +5,20 @@
 
 namespace tilegrad::TILEGRAD_TARGET {
 
+// Where a tile goes. It is passed by address: alpha in a register would be the one too many beside the accumulators.
+struct GemmTarget {
+  int64_t ldc;
+  float alpha;
+  bool accumulate;
+};
+
 // c = alpha·a·b, or added to c. a is packed (k × rows), b has rows of ldb floats, `columns` are the valid ones of the tile. Each element is a chain of
 // multiply-adds in ascending k whatever tile it falls in, so the partition among threads cannot change it.
-using GemmTile = void (*)(int64_t k, const float* a, const float* b, int64_t ldb, float* c, int64_t ldc, float alpha, bool accumulate, int64_t columns);
+using GemmTile = void (*)(int64_t k, const float* a, const float* b, int64_t ldb, float* c, int64_t columns, const GemmTarget& target);
 
 template <int ROWS, int VECTORS>
-void gemmTile(int64_t k, const float* a, const float* b, int64_t ldb, float* c, int64_t ldc, float alpha, bool accumulate, int64_t columns) {
+void gemmTile(int64_t k, const float* a, const float* b, int64_t ldb, float* c, int64_t columns, const GemmTarget& target) {
+  const int64_t ldc = target.ldc;
   // c is used k steps from now: ask for it at once.
 #pragma GCC unroll 16
   for (int r = 0; r < ROWS; r++) {
@@ -21,7 +29,8 @@ void gemmTile(int64_t k, const float* a, const float* b, int64_t ldb, float* c, 
   clear(acc);
   multiplyAdd<ROWS, VECTORS, 1, ROWS>(k, a, b, ldb, acc);
 
-  const VF factor = splat(alpha);
+  const VF factor = splat(target.alpha);
+  const bool accumulate = target.accumulate;
   auto put = [&](float* p, VF value, auto lanes) { lanes.store(p, accumulate ? mulAdd(value, factor, lanes.load(p)) : value * factor); };
   const int64_t tail = columns - (VECTORS - 1) * kLanes;
   if (tail == kLanes) {

@@ -6,12 +6,13 @@
 namespace tilegrad::TILEGRAD_TARGET {
 
 // Register tile of GEMM, rows × vectors. An FMA has 4 cycles of latency and two ports, so 8 independent accumulators are the least; more share
-// each load among more multiply-adds. 32 registers hold 14 × 2 accumulators, 2 vectors of b, and the rows' scalars come from memory inside the FMA.
-// 16 registers hold 6 × 2 (with FMA); without FMA the product needs a register of its own, and 4 × 2 is the largest tile that does not spill.
+// each load among more multiply-adds. Of 32 registers 12 × 2 leave room for two vectors of b, a broadcast and what the compiler keeps; 14 × 2 ran no faster and
+// divides fewer of the widths that models have, 8 × 3 lost 2 %. Of 16 registers 6 × 2 is the largest that does not spill; without FMA it also beat 5 × 2
+// (by 2 %), 4 × 2 (by a quarter) and 4 × 3 (by half).
 #if defined(__AVX512F__)
-constexpr int kGemmRows = 14;
+constexpr int kGemmRows = 12;
 constexpr int kGemmVectors = 2;
-#elif defined(__AVX2__)
+#elif defined(__SSE2__)
 constexpr int kGemmRows = 6;
 constexpr int kGemmVectors = 2;
 #elif defined(__aarch64__)
@@ -23,12 +24,12 @@ constexpr int kGemmVectors = 2;
 #endif
 constexpr int kGemmColumns = kGemmVectors * kLanes;
 
-// Blocking (Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", 2008): a k × kGemmColumns panel of b stays in L1 (32 KiB at
-// most) while the panels of a, kGemmBlockM × kGemmBlockK in all (≤ 256 KiB, L2), pass by; kGemmBlockK × kGemmBlockN of b (≤ 1.5 MiB) fill the rest of a
-// worker's scratch.
-constexpr int64_t kGemmBlockK = 256;
-constexpr int64_t kGemmBlockM = 252;  // a multiple of every kGemmRows above but 8
-constexpr int64_t kGemmBlockN = 1536;
+// Blocking (Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", 2008): a k × kGemmColumns panel of b (48 KiB at most) is reused
+// from L1 while the panels of a, kGemmBlockM × kGemmBlockK in all (≤ 378 KiB of L2), pass by; kGemmBlockK × kGemmBlockN of b (1.5 MiB) fill the rest of a worker's
+// scratch. Longer k means fewer passes over c: 384 gained 2 to 6 % over 256 although its panel takes all of L1; 512 gained no more.
+constexpr int64_t kGemmBlockK = 384;
+constexpr int64_t kGemmBlockM = 252;  // a multiple of kGemmRows but on arm64
+constexpr int64_t kGemmBlockN = 1024;
 
 // Up to this many rows (or columns) GEMM reads the other operand in place instead of packing it (gemm-thin-inl.h).
 constexpr int64_t kGemmThin = 4;
