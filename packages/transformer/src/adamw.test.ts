@@ -6,7 +6,7 @@ import { createReferenceBackend } from '@tilegrad/core-math'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { AdamW } from './adamw'
 import { readSafetensors, writeSafetensors } from './checkpoint/safetensors'
-import { numbersOf } from './test-backends'
+import { numbersOf } from './test-support'
 
 const backend = createReferenceBackend()
 const tape = new Tape(backend)

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { fromHuggingFace, toHuggingFace } from './checkpoint/hf-config'
 import { type GPTConfigOptions, resolveConfig } from './config'
-import { tinyConfigs } from './test-backends'
+import { tinyConfigs } from './test-support'
 
 const gpt2: GPTConfigOptions = { vocabSize: 100, contextLength: 64, nLayers: 2, nHeads: 4, dModel: 64 }
 const llama: GPTConfigOptions = { ...gpt2, architecture: 'llama' }

@@ -1,10 +1,11 @@
 import { createReferenceBackend } from '@tilegrad/core-math'
+import { createCpuBackend } from '@tilegrad/kernels-cpu'
 import { describe, expect, test } from 'vitest'
 import type { GPTConfigOptions } from './config'
 import { generate, generateAll } from './generate'
 import { KVCache } from './kv-cache'
 import { GPT } from './model'
-import { maxAbs, numbersOf, someTokens, testBackends, tinyConfigs } from './test-backends'
+import { maxAbs, numbersOf, someTokens, testBackends, tinyConfigs } from './test-support'
 
 const variants: readonly (GPTConfigOptions & { label: string })[] = tinyConfigs.flatMap((config) => [
   { ...config, label: `${config.architecture} flash`, attentionImpl: 'flash' as const },
@@ -39,7 +40,7 @@ describe('cached logits are those without a cache', () => {
     const exact = await logitsOf(exactModel, tokens)
     const ulp = 2 ** -23 * maxAbs(exact)
     expect(maxDifference(await logitsOf(exactModel, tokens, chunks), exact)).toBeLessThan(ulp)
-    for (const { create } of testBackends) {
+    for (const { create } of testBackends(createCpuBackend)) {
       const model = GPT.fromConfig(config, { backend: await create(), seed: 9 })
       const uncached = maxDifference(await logitsOf(model, tokens), exact)
       expect(maxDifference(await logitsOf(model, tokens, chunks), exact)).toBeLessThanOrEqual(2 * uncached + ulp)

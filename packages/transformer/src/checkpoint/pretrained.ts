@@ -17,7 +17,7 @@ export interface FromPretrainedOptions extends Pick<GPTConfigOptions, 'attention
 export interface SaveOptions {
   /** Type that the weights are stored in. Default `'f32'`. */
   readonly dtype?: 'f32' | 'f16' | 'bf16'
-  /** Also write its tokenizer.json. */
+  /** Also write its tokenizer.json and tokenizer_config.json. */
   readonly tokenizer?: Tokenizer
 }
 
@@ -57,7 +57,12 @@ export async function savePretrained(model: GPT, folder: string, { dtype = 'f32'
   const { mkdir } = await import('node:fs/promises')
   await mkdir(folder, { recursive: true })
   await writeFileAtomic(join(folder, 'config.json'), `${JSON.stringify(toHuggingFace(model.config, dtype), null, 2)}\n`)
-  if (tokenizer) await writeFileAtomic(join(folder, 'tokenizer.json'), `${JSON.stringify(tokenizer)}\n`)
+  if (tokenizer) {
+    // Without a class of its own, transformers would take the one that goes with the architecture.
+    const { config = { tokenizer_class: 'PreTrainedTokenizerFast', clean_up_tokenization_spaces: false } } = tokenizer
+    await writeFileAtomic(join(folder, 'tokenizer.json'), `${JSON.stringify(tokenizer)}\n`)
+    await writeFileAtomic(join(folder, 'tokenizer_config.json'), `${JSON.stringify(config, null, 2)}\n`)
+  }
   const tensors = Array.from(model.parameters(), ([name, { value }]) => [name, value] as const)
   // transformers refuses files that do not say which framework's layout they have.
   await writeSafetensors(join(folder, 'model.safetensors'), tensors, { dtype, metadata: { format: 'pt' } })

@@ -10,7 +10,7 @@ export class HuggingFaceTokenizer implements Tokenizer {
   /** Contents of tokenizer.json and, where there is one, of tokenizer_config.json. */
   constructor(
     private readonly json: object,
-    config: object = {},
+    readonly config: object = {},
   ) {
     try {
       this.tokenizer = new Implementation(json, config)

@@ -7,4 +7,6 @@ export interface Tokenizer {
   decode(ids: ArrayLike<number>): string
   /** The contents of its tokenizer.json, which `loadTokenizer` and Hugging Face's libraries read. */
   toJSON(): unknown
+  /** The contents of the tokenizer_config.json beside it, if it has one. */
+  readonly config?: object
 }
