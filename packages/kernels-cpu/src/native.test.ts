@@ -1,4 +1,5 @@
 import { DeviceError } from '@tilegrad/tensor'
+import { testBackend, testDeterminism } from '@tilegrad/testing'
 import { describe, expect, test } from 'vitest'
 import { declareSuite } from '../../../suite.shared'
 import { createBackend } from './create'
@@ -12,6 +13,12 @@ declareSuite('cpu-native', await whyNoNative())
 const create: Create = (options) => createCpuBackend({ ...options, runtime: 'native' })
 
 describe.skipIf(isas.length === 0)('native', () => {
+  isas.forEach((isa, index) => {
+    // The best one thoroughly; the others differ from it in the width of vectors only.
+    testBackend(`conformance of ${isa}`, () => createBackend({ runtime: 'native' }, isa), index === 0 ? {} : { sizes: 'small' })
+  })
+  testDeterminism('determinism', (threads) => create({ threads }))
+
   describe.each([1, 3])('with %d threads', (threads) => {
     testRuntime(create, threads)
   })

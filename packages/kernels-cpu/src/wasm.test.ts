@@ -1,4 +1,5 @@
 import { DeviceError, OutOfMemoryError } from '@tilegrad/tensor'
+import { testBackend, testDeterminism } from '@tilegrad/testing'
 import { describe, expect, test } from 'vitest'
 import { declareSuite } from '../../../suite.shared'
 import { createCpuBackend } from './index'
@@ -7,6 +8,10 @@ import { type Create, testRuntime } from './runtime.testing'
 declareSuite('cpu-wasm')
 
 const create: Create = (options) => createCpuBackend({ ...options, runtime: 'wasm' })
+
+testBackend('conformance with threads', () => create({ threads: 2 }))
+testBackend('conformance in the caller’s thread', () => create({ threads: 1 }), { sizes: 'small' })
+testDeterminism('determinism', (threads) => create({ threads }))
 
 describe('wasm with threads', () => {
   testRuntime(create, 2)
