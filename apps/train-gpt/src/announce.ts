@@ -5,7 +5,7 @@ import { formatCount } from './format'
 import type { MetricsRecord, ValidationRecord } from './metrics'
 import { toConfig } from './options'
 import type { ReportFacts } from './report'
-import type { Run } from './train'
+import type { Run } from './run'
 
 /** What is said of a run before its first step. */
 export function describeStart(

@@ -7,11 +7,12 @@ import { RunError, UsageError } from './errors'
 import { printable } from './format'
 import { checkConfig, completeTrainOptions, flagName, type SampleOptions, type TrainOptions, trainFlags } from './options'
 import { createProgress } from './progress'
+import type { Run } from './run'
 import { createRunFolder, defaultOut, openRunFolder, writeOptions } from './run-folder'
 import { sampleText } from './sample'
 import { stopOnSignals } from './stop'
 import { openTokenizer, savedTokenizer } from './tokenizer'
-import { type Run, train } from './train'
+import { train } from './train'
 
 /** What a resumed run cannot change, because weights, data order and metrics follow from it. */
 const FIXED = ['data', 'tokenizer', 'context', 'arch', 'layers', 'width', 'heads', 'kvHeads', 'window', 'seed', 'out'] as const

@@ -31,7 +31,9 @@ export interface Batch {
   readonly targets: Int32Array
 }
 
-const VALIDATION_SHARE = 0.1
+/** Of all bytes, in whole files; and of a file that has to give its tail. */
+const VALIDATION_SHARE = 0.05
+const TAIL_SHARE = 0.1
 
 /** The declaration files of the installed `typescript`: real text that is on disk wherever this program is. */
 export async function defaultDataFiles(): Promise<string[]> {
@@ -60,7 +62,7 @@ export async function readDocuments(paths: readonly string[]): Promise<Document[
 
 /**
  * Packs documents into a training and a validation sequence, split by file: in an order drawn from the seed and the
- * content, files go to validation while they fit into a tenth of all bytes. Where none fits, validation is the last
+ * content, files go to validation while they fit into a twentieth of all bytes. Where none fits, validation is the last
  * tenth of the longest file.
  * @throws UsageError if either sequence is shorter than one row of `context` tokens and the token after it.
  */
@@ -147,7 +149,7 @@ function splitByFile(documents: readonly Document[], seed: number): { training: 
   })
   if (validation.length > 0) return { training: drawn.filter((d) => !validation.includes(d)), validation }
   const longest = drawn.reduce((a, b) => (b.bytes.length > a.bytes.length ? b : a))
-  const cut = characterStart(longest.bytes, Math.floor(longest.bytes.length * (1 - VALIDATION_SHARE)))
+  const cut = characterStart(longest.bytes, Math.floor(longest.bytes.length * (1 - TAIL_SHARE)))
   const head = { path: `${longest.path} (head)`, bytes: longest.bytes.subarray(0, cut) }
   const tail = { path: `${longest.path} (tail)`, bytes: longest.bytes.subarray(cut) }
   return { training: drawn.map((d) => (d === longest ? head : d)), validation: [tail] }

@@ -115,10 +115,10 @@ export const trainFlags = {
     'of the weights, the data order and the split',
   ]),
 
-  valEvery: numeric('an integer', (s) => s.default(50), { min: 1 }, [REPORTING, 'steps', 'steps between validations']),
+  valEvery: numeric('an integer', (s) => s.default(100), { min: 1 }, [REPORTING, 'steps', 'steps between validations']),
   valBatches: numeric('an integer', (s) => s.default(8), { min: 1 }, [REPORTING, 'n', 'batches per validation']),
-  sampleEvery: numeric('an integer', (s) => s.default(200), { min: 1 }, [REPORTING, 'steps', 'steps between samples of text']),
-  saveEvery: numeric('an integer', (s) => s.default(50), { min: 1 }, [
+  sampleEvery: numeric('an integer', (s) => s.default(300), { min: 1 }, [REPORTING, 'steps', 'steps between samples of text']),
+  saveEvery: numeric('an integer', (s) => s.default(100), { min: 1 }, [
     REPORTING,
     'steps',
     'steps between checkpoints; the last two are kept',

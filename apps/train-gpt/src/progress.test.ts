@@ -17,7 +17,7 @@ const record = (step: number): StepRecord => ({
   backendBytes: 1,
   residentBytes: 310 * 2 ** 20,
 })
-const shown = 'loss 1.234 · 12.3K tok/s · 31 % of peak · attention 22 % · 310 MiB · ETA 1:05'
+const shown = 'loss 1.234 · ETA 1:05 · 12.3K tok/s · 31 % of peak · attention 22 % · 310 MiB'
 
 function recorder(terminal: boolean) {
   let text = ''
@@ -56,6 +56,10 @@ describe('progress', () => {
     progress.note('step 1: validation')
     progress.step(record(2), { totalSteps: 4, etaSeconds: 65 })
     progress.stop()
+    const ended = text()
+    progress.stop()
+    progress.note('done')
+    expect(text()).toBe(`${ended}done\n`)
     expect(text().startsWith('a run\n')).toBe(true)
     expect(text()).toContain('step 1: validation\n')
     expect(text()).toMatch(/█+░+ 2\/4/)

@@ -27,11 +27,11 @@ class BarProgress implements Progress {
       {
         stream,
         format: '{bar} {value}/{total} {details}',
-        barsize: 16,
+        barsize: Math.max(4, Math.min(24, (stream as WriteStream).columns - 90)),
         autopadding: false,
         hideCursor: true,
         gracefulExit: false,
-        linewrap: true,
+        linewrap: false,
       },
       Presets.shades_classic,
     )
@@ -53,6 +53,7 @@ class BarProgress implements Progress {
   }
 
   stop(): void {
+    if (!this.bar) return
     this.bars.stop()
     this.bar = undefined
   }
@@ -80,10 +81,10 @@ class LineProgress implements Progress {
 function describeStep(record: StepRecord, etaSeconds: number): string {
   return [
     `loss ${record.loss.toFixed(3)}`,
+    `ETA ${formatDuration(etaSeconds)}`,
     `${formatCount(record.tokensPerSecond)} tok/s`,
     `${formatShare(record.utilisation)} of peak`,
     `attention ${formatShare(record.attentionShare)}`,
     formatBytes(record.residentBytes),
-    `ETA ${formatDuration(etaSeconds)}`,
   ].join(' · ')
 }

@@ -3,37 +3,27 @@ import type { Variable } from '@tilegrad/autograd'
 import type { Backend } from '@tilegrad/tensor'
 import { AdamW, GPT, readSafetensors, writeSafetensors } from '@tilegrad/transformer'
 import { bitsPerByte, describeEnd, describeStart, reportFacts } from './announce'
-import { type Checkpoint, checkpointNames, rewindTo, saveCheckpoint, type TrainerState } from './checkpoint'
-import { type Batch, type Corpus, drawBatch, validationBatches } from './data'
+import { checkpointNames, rewindTo, saveCheckpoint, type TrainerState } from './checkpoint'
+import { type Batch, drawBatch, validationBatches } from './data'
 import type { Device } from './device'
 import { describeError, isMistake, RunError } from './errors'
 import { trainingFlops } from './flops'
 import { formatDuration, printable } from './format'
 import { MetricsLog, type MetricsRecord, type StepRecord, truncateMetrics } from './metrics'
 import { modelConfig } from './model-config'
-import type { TrainOptions } from './options'
 import { lossCurve, paper } from './plot'
 import type { Progress } from './progress'
 import { renderReport } from './report'
-import { type RunFolder, writeText } from './run-folder'
+import type { Run } from './run'
+import { writeText } from './run-folder'
 import { sampleText } from './sample'
 import { Schedule } from './schedule'
-import type { TextTokenizer } from './tokenizer'
 
 // AdamW's moments as in GPT-3 (arXiv 2005.14165, appendix B).
 const BETA1 = 0.9
 const BETA2 = 0.95
 const SAMPLE_TOKENS = 300
 const SAMPLE_TEMPERATURE = 0.8
-
-/** A run before it computes: checked options, data in memory, and a folder with the checkpoint to start from, if any. */
-export interface Run {
-  readonly options: TrainOptions
-  readonly folder: RunFolder
-  readonly checkpoint: Checkpoint | undefined
-  readonly tokenizer: TextTokenizer
-  readonly corpus: Corpus
-}
 
 /** What a run talks to. */
 export interface Surroundings {
