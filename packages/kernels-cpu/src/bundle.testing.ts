@@ -22,9 +22,12 @@ export async function bundle(entry: string, folder: string, platform: 'node' | '
     splitting: false,
     noExternal: [/.*/],
     esbuildOptions: (options) => {
-      options.alias = Object.fromEntries(
-        ['tensor', 'core-math', 'testing'].map((name) => [`@tilegrad/${name}`, source(`../../${name}/src/index.ts`)]),
-      )
+      options.alias = {
+        '@tilegrad/tensor': source('../../tensor/src/index.ts'),
+        '@tilegrad/core-math': source('../../core-math/src/index.ts'),
+        // Without the half that registers cases with vitest.
+        '@tilegrad/testing': source('../../testing/src/cases/index.ts'),
+      }
     },
   })
   await copyFile(source('./wasm-worker.js'), `${folder}/wasm-worker.js`)
