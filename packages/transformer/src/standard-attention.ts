@@ -13,7 +13,10 @@ export function standardAttention(tape: Tape, q: Variable, k: Variable, v: Varia
   const rows = (nHeads / nHeadsK) * seqlenQ
   const qRows = tape.reshape(tape.copy(byHead(q)), [batchSize, nHeadsK, rows, headDim])
   const scores = tape.matmul(qRows, byHead(k), { transposeB: true })
-  const p = tape.softmax(tape.reshape(scores, [batchSize, nHeads, seqlenQ, seqlenK]), { scale, causal: true })
+  const scoresByHead = tape.reshape(scores, [batchSize, nHeads, seqlenQ, seqlenK])
+  const p = tape.softmax(scoresByHead, { scale, causal: true })
+  // The gradient needs p alone: of the two matrices only one outlives this line.
+  for (const done of [scores, scoresByHead]) done.dispose()
   const out = tape.matmul(tape.reshape(p, [batchSize, nHeadsK, rows, seqlenK]), byHead(v))
   return tape.permute(tape.reshape(out, [batchSize, nHeads, seqlenQ, headDim]), [0, 2, 1, 3])
 }
