@@ -29,4 +29,5 @@
   X(copy)                          \
   X(cast)                          \
   X(adamw_step)                    \
-  X(sum_squares)
+  X(sum_squares)                   \
+  X(simd_check)

@@ -25,6 +25,7 @@
 #include "linear-cross-entropy-inl.h"
 #include "rms-norm-inl.h"
 #include "rope-inl.h"
+#include "simd-check-inl.h"
 #include "softmax-inl.h"
 #include "sum-rows-inl.h"
 #include "sum-squares-inl.h"

@@ -91,7 +91,8 @@ inline void layer_norm_backward(Reader& args, Context& ctx) {
         // 2. dx
         forVectors(0, columns, [&](int64_t j, auto lanes) {
           const VF n = (lanes.load(xRow + j) - mean) * rstd;
-          const VF g = lanes.load(doutRow + j) * lanes.load(weight + j);
+          // Rounded as it was in the mean: with one column, or equal ones, g − mean(g) is 0.
+          const VF g = rounded(lanes.load(doutRow + j) * lanes.load(weight + j));
           lanes.store(dxRow + j, (g - meanG - n * meanGN) * rstd);
         });
       }

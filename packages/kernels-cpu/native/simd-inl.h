@@ -170,6 +170,19 @@ TILEGRAD_INLINE VF exp2(VF x) {
   return (VF)((VI)p + ((VI)shifted << 23));
 }
 
+// The value rounded to float32, where the compiler would otherwise fuse the product behind it into a following addition. For differences that must be
+// exactly 0 when their terms are equal.
+TILEGRAD_INLINE VF rounded(VF product) {
+#if defined(__AVX512F__)
+  asm("" : "+v"(product));
+#elif defined(__SSE2__)
+  asm("" : "+x"(product));
+#elif defined(__aarch64__)
+  asm("" : "+w"(product));
+#endif
+  return product;
+}
+
 // Lanes of a and b by turns: a0 b0 a1 b1 … from their first halves, or from their second halves.
 TILEGRAD_INLINE VF interleaveLow(VF a, VF b) {
 #if defined(__AVX512F__)
