@@ -2,7 +2,7 @@ import { Tokenizer as Implementation } from '@huggingface/tokenizers'
 import { TokenizerError } from '../errors/tokenizer-error'
 import type { Tokenizer } from './tokenizer'
 
-/** Any tokenizer.json, through @huggingface/tokenizers. */
+/** Any tokenizer.json, through @huggingface/tokenizers. As there, a BPE without an unknown token leaves out what its vocabulary lacks. */
 export class HuggingFaceTokenizer implements Tokenizer {
   readonly vocabSize: number
   private readonly tokenizer: Implementation
