@@ -71,8 +71,8 @@ export const trainFlags = {
 
   arch: choice(['gpt2', 'llama'], 'llama', [MODEL, 'GPT-2 (learned positions, LayerNorm, GELU) or Llama (RoPE, RMSNorm, SwiGLU)']),
   layers: numeric('an integer', (s) => s.default(4), { min: 1 }, [MODEL, 'n', 'number of blocks']),
-  width: numeric('an integer', (s) => s.default(192), { min: 1 }, [MODEL, 'n', 'd_model, the size of the residual stream']),
-  heads: numeric('an integer', (s) => s.default(3), { min: 1 }, [MODEL, 'n', 'attention heads; their dimension is width / heads']),
+  width: numeric('an integer', (s) => s.default(128), { min: 1 }, [MODEL, 'n', 'd_model, the size of the residual stream']),
+  heads: numeric('an integer', (s) => s.default(2), { min: 1 }, [MODEL, 'n', 'attention heads; their dimension is width / heads']),
   kvHeads: numeric('an integer', (s) => s.optional(), { min: 1 }, [
     MODEL,
     'n',
