@@ -15,14 +15,14 @@ const WEYL_0 = 0x9e3779b9
 const WEYL_1 = 0xbb67ae85
 const ROUNDS = 10
 
-/** High and low 32 bits of the product of two unsigned 32-bit words. */
-function multiplyWide(a: number, b: number): Words2 {
-  const [aHigh, aLow, bHigh, bLow] = [a >>> 16, a & 0xffff, b >>> 16, b & 0xffff]
-  const low = aLow * bLow
-  const middle1 = aHigh * bLow + (low >>> 16)
-  const middle2 = aLow * bHigh + (middle1 % 0x10000)
-  const high = aHigh * bHigh + Math.floor(middle1 / 0x10000) + Math.floor(middle2 / 0x10000)
-  return [high >>> 0, Math.imul(a, b) >>> 0]
+/** High 32 bits of the product of two unsigned 32-bit words: no sum below reaches 2^32. */
+function multiplyHigh(a: number, b: number): number {
+  const aHigh = a >>> 16
+  const aLow = a & 0xffff
+  const bHigh = b >>> 16
+  const bLow = b & 0xffff
+  const middle = aHigh * bLow + ((aLow * bLow) >>> 16)
+  return aHigh * bHigh + (middle >>> 16) + ((aLow * bHigh + (middle & 0xffff)) >>> 16)
 }
 
 /** Four random unsigned 32-bit words of a 128-bit counter and a 64-bit key, least significant words first. */
@@ -30,8 +30,10 @@ export function philox4x32(counter: Words4, key: Words2): [number, number, numbe
   let [c0, c1, c2, c3] = counter
   let [k0, k1] = key
   for (let round = 0; round < ROUNDS; round++) {
-    const [high0, low0] = multiplyWide(MULTIPLIER_0, c0)
-    const [high1, low1] = multiplyWide(MULTIPLIER_1, c2)
+    const high0 = multiplyHigh(MULTIPLIER_0, c0)
+    const high1 = multiplyHigh(MULTIPLIER_1, c2)
+    const low0 = Math.imul(MULTIPLIER_0, c0)
+    const low1 = Math.imul(MULTIPLIER_1, c2)
     c0 = (high1 ^ c1 ^ k0) >>> 0
     c1 = low1
     c2 = (high0 ^ c3 ^ k1) >>> 0
