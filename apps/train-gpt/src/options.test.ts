@@ -31,7 +31,7 @@ describe('values', () => {
 
 describe('config file', () => {
   it('has the names of the flags', () => {
-    const options = completeTrainOptions({ kvHeads: 1, heads: 3, data: ['a.txt'], checkpointActivations: true })
+    const options = completeTrainOptions({ kvHeads: 1, heads: 4, data: ['a.txt'], checkpointActivations: true })
     const config = toConfig(options)
     expect(config).toMatchObject({ 'kv-heads': 1, 'checkpoint-activations': true, data: ['a.txt'] })
     expect(Object.keys(config)).not.toContain('steps')
