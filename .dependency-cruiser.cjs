@@ -14,14 +14,14 @@ const layers = {
   'apps/bench': ['packages/(?!testing/)[^/]+'],
 }
 
-/** What a package's tests may import beyond what its sources may: the suite, and a backend to run on. */
+/** What a package's tests (x.test.ts) and their helpers (x.testing.ts) may import beyond what its sources may: the suite, and a backend to run on. */
 const testLayers = {
   'packages/kernels-cpu': ['packages/testing'],
   'packages/autograd': ['packages/testing', 'packages/kernels-cpu'],
   'packages/transformer': ['packages/testing', 'packages/kernels-cpu'],
 }
 
-const tests = '[.]test[.]ts$'
+const tests = '[.]test(ing)?[.]ts$'
 
 const layerRules = Object.entries(layers).flatMap(([folder, below]) => [
   {
