@@ -3,10 +3,13 @@ import { join } from 'node:path'
 import { createCpuBackend } from '@tilegrad/kernels-cpu'
 import { GPT } from '@tilegrad/transformer'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { declareSuite } from '../../../suite.shared'
 import { findCheckpoint } from './checkpoint'
 import { readMetrics, type StepRecord } from './metrics'
 import { runFolder } from './run-folder'
 import { learned, run, smallRun, start, untilStep, weights } from './testing/cli'
+
+declareSuite('train-gpt')
 
 const STEPS = 20
 let small: Awaited<ReturnType<typeof smallRun>>
