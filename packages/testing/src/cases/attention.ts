@@ -1,7 +1,8 @@
-import type { AttentionOptions } from '@tilegrad/tensor'
+import type { AttentionOptions, Backend, Tensor } from '@tilegrad/tensor'
 import fc from 'fast-check'
 import { host, type Layout } from '../host-tensor'
-import { type KernelCase, kernelCase } from '../kernel-case'
+import { type KernelCase, kernelCase, magnitudes } from '../kernel-case'
+import { softmaxTerms } from '../tolerance'
 import type { Sizes } from './sizes'
 
 /** Sizes and options of one attention case, forward and backward. */
@@ -56,7 +57,24 @@ function attention(overrides: Partial<AttentionCase>): KernelCase {
       const gradient = kernels.attentionBackward(dout, q, k, v, out, lse, options)
       return { forward: { out, lse }, gradient: { ...gradient } }
     },
+    (backend, inputs, naiveError) => attentionTerms(backend, inputs, options, naiveError('lse')),
   )
+}
+
+/** Gradients with delta left out have the terms of dP − delta that cancel in them; and every result depends on p = exp(score − lse). */
+async function attentionTerms(
+  { kernels }: Backend,
+  { q, k, v, dout }: Readonly<Record<'q' | 'k' | 'v' | 'dout', Tensor>>,
+  options: AttentionOptions,
+  naiveErrorOfLse: number,
+): Promise<Record<string, number>> {
+  const { out, lse } = kernels.attentionForward(q, k, v, options)
+  const noOut = kernels.scale(out, 0)
+  const terms = { out, lse, ...kernels.attentionBackward(dout, q, k, v, noOut, lse, options) }
+  const { lse: scores, out: outputs, dq, dk, dv } = await magnitudes(terms)
+  for (const tensor of [...Object.values(terms), noOut]) tensor.dispose()
+  const probability = (magnitude: number) => softmaxTerms(magnitude, scores, naiveErrorOfLse)
+  return { out: probability(outputs), dq: dq + probability(dq), dk: dk + probability(dk), dv: probability(dv) }
 }
 
 function describeCase(of: AttentionCase): string {

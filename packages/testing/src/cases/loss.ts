@@ -1,6 +1,8 @@
+import type { Tensor } from '@tilegrad/tensor'
 import { host, type Layout, target } from '../host-tensor'
-import { type KernelCase, kernelCase } from '../kernel-case'
+import { type KernelCase, kernelCase, magnitudes } from '../kernel-case'
 import type { Random } from '../random'
+import { softmaxTerms } from '../tolerance'
 import { same } from './matmul'
 import type { Sizes } from './sizes'
 
@@ -86,6 +88,17 @@ function crossEntropy(of: LossCase): KernelCase {
       again.lse.dispose()
       return { forward: { loss, lse }, gradient: { dlogits, inPlace } }
     },
+    async ({ kernels }, { logits, targets, inPlace }, naiveError) => {
+      const [one, two] = [logits, inPlace].map((x) => kernels.crossEntropyForward(x, targets, options))
+      const max = await magnitudes({ lse: one?.lse as Tensor, again: two?.lse as Tensor })
+      for (const tensor of [one, two].flatMap((made) => Object.values(made ?? {}))) tensor.dispose()
+      // lse − logit, and p − 1 with a weight of dloss/R at most
+      return {
+        loss: max.lse,
+        dlogits: probabilityTerms(0.75 / rows, max.lse, naiveError('lse')),
+        inPlace: probabilityTerms(0.75 / rows, max.again, naiveError('lse')),
+      }
+    },
   )
 }
 
@@ -111,5 +124,23 @@ function linearCrossEntropy(of: LossCase): KernelCase {
         gradient: { dx, dweight, dxAgain: into.dx, accumulated: same(into.dweight, dweightInto) },
       }
     },
+    async ({ kernels }, { x, weight, targets }, naiveError) => {
+      const forward = kernels.linearCrossEntropyForward(x, weight, targets, options)
+      const max = await magnitudes({ x, weight, lse: forward.lse })
+      for (const tensor of Object.values(forward)) tensor.dispose()
+      const dlogits = probabilityTerms(1.25 / rows, max.lse, naiveError('lse'))
+      return {
+        loss: max.lse,
+        dx: dlogits * max.weight,
+        dxAgain: dlogits * max.weight,
+        dweight: dlogits * max.x,
+        accumulated: dlogits * max.x,
+      }
+    },
   )
+}
+
+/** Terms of factor·(p − 1). */
+function probabilityTerms(factor: number, lse: number, naiveErrorOfLse: number): number {
+  return Number.isFinite(factor) ? factor + softmaxTerms(factor, lse, naiveErrorOfLse) : 0
 }

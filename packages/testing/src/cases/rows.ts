@@ -1,5 +1,5 @@
 import { host, type Layout, target } from '../host-tensor'
-import { type KernelCase, kernelCase } from '../kernel-case'
+import { type KernelCase, kernelCase, magnitudes } from '../kernel-case'
 import { same } from './matmul'
 import type { Sizes } from './sizes'
 
@@ -43,6 +43,20 @@ function layerNorm(shape: readonly number[], layout: Layout, i: number): KernelC
         }
         return { forward: { out, mean, rstd }, gradient: { dx, dweight, dbias } }
       },
+      async (backend, { x, weight, dout }) => {
+        const one = backend.tensor(new Float32Array(channels).fill(1), [channels])
+        const zero = backend.zeros([channels])
+        const { out, mean, rstd } = backend.kernels.layerNormForward(x, one, zero, accumulate ? { eps: 0.1 } : {})
+        const max = await magnitudes({ x, weight, dout, rstd, normalised: out })
+        for (const tensor of [one, zero, out, mean, rstd]) tensor.dispose()
+        // The mean cancels in x̂ = (x − mean)·rstd; then dx = rstd·(dx̂ − mean(dx̂) − x̂·mean(dx̂·x̂)).
+        const centred = max.x * max.rstd
+        return {
+          out: centred * max.weight,
+          dweight: centred * max.dout,
+          dx: max.rstd * max.dout * max.weight * (1 + centred * max.normalised),
+        }
+      },
     ),
   )
 }
@@ -64,6 +78,13 @@ function rmsNorm(shape: readonly number[], layout: Layout): KernelCase[] {
         const { dx, dweight } = kernels.rmsNormBackward(dout, x, weight, rstd, accumulate ? { dweightInto } : {})
         if (accumulate) same(dweight, dweightInto)
         return { forward: { out, rstd }, gradient: { dx, dweight } }
+      },
+      async ({ kernels }, { x, weight, dout }) => {
+        const forward = kernels.rmsNormForward(x, weight, accumulate ? { eps: 0.1 } : {})
+        const max = await magnitudes({ weight, dout, rstd: forward.rstd })
+        for (const tensor of Object.values(forward)) tensor.dispose()
+        // dx̂ − x̂·mean(dx̂·x̂)
+        return { dx: max.dout * max.weight * max.rstd }
       },
     ),
   )
@@ -111,6 +132,13 @@ function softmaxCase(shape: readonly number[], layout: Layout, { scale, causal, 
         same(dx, dout)
       }
       return { forward: { out }, gradient: { dx } }
+    },
+    async ({ kernels }, { x, dout }) => {
+      const out = kernels.softmaxForward(x, options)
+      const max = await magnitudes({ out, dout })
+      out.dispose()
+      // dout − Σ dout·out
+      return { dx: Math.abs(scale ?? 1) * max.out * max.dout }
     },
   )
 }
