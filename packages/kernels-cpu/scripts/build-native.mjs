@@ -10,9 +10,11 @@ import { lock } from './build-lock.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const native = join(root, 'native')
-const out = join(root, 'build', 'native', `${process.platform}-${process.arch}`)
+const target = `${process.platform}-${process.arch}`
+const out = join(root, 'build', 'native', target)
 const addon = join(out, 'tilegrad.node')
 const reasonFile = join(out, 'reason.txt')
+const logFile = join(out, 'failed.log')
 // What native/build was configured with: another Node version or binding.gyp configures anew.
 const configuredFile = join(native, 'build', '.configured')
 const require = createRequire(import.meta.url)
@@ -22,7 +24,7 @@ const unlock = lock(join(root, 'build', '.native-lock'))
 try {
   const reason = build()
   if (reason) leaveOut(reason)
-  else rmSync(reasonFile, { force: true })
+  else for (const file of [reasonFile, logFile]) rmSync(file, { force: true })
 } finally {
   unlock()
 }
@@ -37,7 +39,10 @@ function build() {
   for (const step of isConfigured() ? ['build'] : ['configure', 'build']) {
     const args = [gyp, step, '--jobs=2', '--loglevel=error', ...nodedir]
     const { status, stdout, stderr } = spawnSync(process.execPath, args, { cwd: native, encoding: 'utf8', maxBuffer: 1 << 28 })
-    if (status !== 0) return `node-gyp ${step} failed: ${firstError(`${stderr}\n${stdout}`)}`
+    if (status !== 0) {
+      writeFileSync(logFile, `${stdout}${stderr}`)
+      return `node-gyp ${step} failed: ${firstError(`${stderr}\n${stdout}`)} (all of it: build/native/${target}/failed.log)`
+    }
     if (process.argv.includes('--verbose')) process.stdout.write(`${stdout}${stderr}`)
     if (step === 'configure') writeFileSync(configuredFile, configuration())
   }

@@ -52,7 +52,10 @@ export function testRuntime(create: Create, threads: number): void {
     test('far more work than the queue holds is done in order', async () => {
       backend = await create({ threads })
       const count = 20_000
-      const from = backend.tensor(Float32Array.from({ length: count }, (_, i) => i), [count])
+      const from = backend.tensor(
+        Float32Array.from({ length: count }, (_, i) => i),
+        [count],
+      )
       const to = backend.zeros([count / 2])
       const at = (tensor: Tensor, index: number) => backend.context.address(tensor) + 4 * index
       // Commands of different lengths: a short one must not slip into room that is too small for the long one before it.
