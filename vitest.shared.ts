@@ -6,6 +6,10 @@ export const shared = defineConfig({
   resolve: {
     alias: [
       {
+        find: '@tilegrad/testing/cases',
+        replacement: fileURLToPath(new URL('./packages/testing/src/cases/index.ts', import.meta.url)),
+      },
+      {
         find: /^@tilegrad\/([a-z-]+)$/,
         replacement: `${fileURLToPath(new URL('./packages/', import.meta.url))}$1/src/index.ts`,
       },

@@ -188,14 +188,14 @@ const MUTATIONS: Readonly<Record<string, { group: string; mutate: Mutation; says
       },
     }),
   },
-  'add writes into its input': {
-    group: 'add and scale',
+  'geluBackward writes into its input': {
+    group: 'gelu',
     says: /was changed/,
     mutate: (right) => ({
-      add: (a, b, options = {}) => {
-        const result = right.add(a, b, options)
-        right.copy(result, { out: b })
-        return result
+      geluBackward: (dout, x, options) => {
+        const dx = right.geluBackward(dout, x, options)
+        right.copy(dx, { out: dout })
+        return dx
       },
     }),
   },
@@ -205,7 +205,8 @@ const MUTATIONS: Readonly<Record<string, { group: string; mutate: Mutation; says
     mutate: (right) => {
       let runs = 0
       return {
-        softmaxForward: (x, options = {}) => right.softmaxForward(x, { ...options, scale: (options.scale ?? 1) * (1 + 2 ** -22 * runs++) }),
+        softmaxForward: (x, options = {}) =>
+          right.softmaxForward(x, { ...options, scale: (options.scale ?? 1) * (1 + 2 ** -23 * (runs++ % 2)) }),
       }
     },
   },
