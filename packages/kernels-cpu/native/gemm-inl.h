@@ -86,7 +86,7 @@ struct GemmGrid {
 };
 
 // The grid with the least estimated time: rounds of equal rectangles over the threads, each costing its register tiles (two vector FMAs per cycle), its packing (about
-// 4 floats per cycle) and a task's start.
+// 3 floats per cycle) and a task's start; and a tenth of a task at the end, when some threads are done and others, which were interrupted, are not.
 inline GemmGrid chooseGemmGrid(int64_t m, int64_t n, int64_t k, int64_t batch, int64_t threads) {
   GemmGrid best = {1, 1};
   if (threads == 1) return best;
@@ -95,9 +95,9 @@ inline GemmGrid chooseGemmGrid(int64_t m, int64_t n, int64_t k, int64_t batch, i
   for (int64_t rows = 1; rows <= minOf(mTiles, 4 * threads); rows++) {
     for (int64_t columns = 1; columns <= minOf(nTiles, 4 * threads / rows); columns++) {
       const double tileRows = double(ceilDiv(mTiles, rows) * kGemmRows), tileColumns = double(ceilDiv(nTiles, columns) * kGemmColumns);
-      const double packing = (tileRows + tileColumns) * double(k) / 4;
+      const double packing = (tileRows + tileColumns) * double(k) / 3;
       const double cycles = tileRows * tileColumns * double(k) / (2 * kLanes) + packing + kTaskCycles;
-      const double cost = cycles * double(ceilDiv(batch * rows * columns, threads)) + (batch * rows * columns > 1 ? kForkCycles : 0);
+      const double cost = cycles * (double(ceilDiv(batch * rows * columns, threads)) + 0.1) + (batch * rows * columns > 1 ? kForkCycles : 0);
       if ((rows == 1 && columns == 1) || cost < bestCost) {
         bestCost = cost;
         best = {rows, columns};
@@ -114,7 +114,7 @@ inline void gemmBatch(Context& ctx, int64_t batch, F&& problem) {
   const Gemm first = problem(0);
   if (first.m == 0 || first.n == 0) return;
   if (isThin(first)) {
-    const int64_t wide = first.m <= kGemmThin ? first.n : first.m;
+    const int64_t wide = maxOf(first.m, first.n);
     parallelChunks(ctx, batch * wide, first.k, 64, [&](int64_t begin, int64_t end, int worker) {
       for (int64_t j = begin; j < end;) {
         const int64_t index = j / wide, from = j % wide, to = minOf(wide, from + end - j);

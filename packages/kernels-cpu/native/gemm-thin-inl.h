@@ -1,4 +1,4 @@
-// GEMM whose result has at most kGemmThin rows, or as many columns: decoding one token, projections to a few outputs. 2·k·n flops for 4·k·n bytes of the large
+// GEMM whose result has a few rows, or a few columns: decoding a token, projections to a few outputs. For one row 2·k·n flops take 4·k·n bytes of the large
 // operand: it runs at memory speed, so that operand is read once, in place, and never packed.
 //
 // Both cases are out[r, j] = Σ_k small[r, k]·large[k, j]: the few columns of c are the rows of its transpose.
@@ -7,8 +7,10 @@
 
 namespace tilegrad::TILEGRAD_TARGET {
 
-constexpr int64_t kThinBlockK = 8192;      // small: 4 × 8192 floats of scratch
-constexpr int64_t kThinBlockColumns = 2048;  // results in progress: 4 × 2048 floats, half of L1
+constexpr int64_t kThinBlockK = 8192;      // small: up to 12 × 8192 floats of scratch
+constexpr int64_t kThinBlockColumns = 2048;  // results in progress: for 4 rows 32 KiB, most of L1
+
+static_assert(kGemmThinDot * (kThinBlockK + kThinBlockColumns) * 4 <= int64_t(kScratchBytes), "both fit a worker's scratch");
 
 // out[r][j] += Σ_k small[r][k]·large[k·stride + j]: rows of `large` are contiguous in j, four of them at a time share each load and store of out.
 template <int R>
@@ -74,27 +76,40 @@ void thinDot(int64_t k, const float* small, const float* large, int64_t stride, 
 }
 
 template <int R = kGemmThin>
-void thinBlock(int64_t rows, bool dot, int64_t k, const float* small, const float* large, int64_t stride, int64_t columns, float* out) {
+void thinAccumulateRows(int64_t rows, int64_t k, const float* small, const float* large, int64_t stride, int64_t columns, float* out) {
   if constexpr (R > 1)
-    if (rows < R) return thinBlock<R - 1>(rows, dot, k, small, large, stride, columns, out);
-  if (dot) return thinDot<R>(k, small, large, stride, columns, out);
+    if (rows < R) return thinAccumulateRows<R - 1>(rows, k, small, large, stride, columns, out);
   thinAccumulate<R>(k, small, large, stride, columns, out);
 }
 
-inline bool isThin(const Gemm& g) { return g.m <= kGemmThin || g.n <= kGemmThin; }
+// More than kGemmThin rows go group by group over four columns, which the second group finds in cache.
+template <int R = kGemmThin>
+void thinDotRows(int64_t rows, int64_t k, const float* small, const float* large, int64_t stride, int64_t columns, float* out) {
+  if constexpr (R > 1)
+    if (rows < R) return thinDotRows<R - 1>(rows, k, small, large, stride, columns, out);
+  if (rows == R) return thinDot<R>(k, small, large, stride, columns, out);
+  for (int64_t j = 0; j < columns; j += 4)
+    for (int64_t r = 0; r < rows; r += kGemmThin)
+      thinDotRows(minOf(kGemmThin, rows - r), k, small + r * kThinBlockK, large + j * stride, stride, minOf(4, columns - j), out + r * kThinBlockColumns + j);
+}
+
+// Whether the large operand's rows run along k, so that results are dot products.
+inline bool isThinDot(const Gemm& g) { return g.m <= g.n ? g.transposeB : !g.transposeA; }
+
+inline bool isThin(const Gemm& g) { return minOf(g.m, g.n) <= (isThinDot(g) ? kGemmThinDot : kGemmThin); }
 
 // Columns [j0, j1) of the wide result, in blocks; `scratch` is one worker's.
 inline void gemmThinRange(const Gemm& g, int64_t j0, int64_t j1, char* scratch) {
   float* small = reinterpret_cast<float*>(scratch);
-  float* out = small + kGemmThin * kThinBlockK;
-  const bool fewRows = g.m <= kGemmThin;  // else few columns
+  float* out = small + kGemmThinDot * kThinBlockK;
+  const bool fewRows = g.m <= g.n;  // else few columns
   const int64_t rows = fewRows ? g.m : g.n;
   const float* smallSource = fewRows ? g.a : g.b;
   const int64_t smallRowStride = fewRows ? (g.transposeA ? 1 : g.lda) : (g.transposeB ? g.ldb : 1);
   const int64_t smallStepK = fewRows ? (g.transposeA ? g.lda : 1) : (g.transposeB ? 1 : g.ldb);
   const float* large = fewRows ? g.b : g.a;
   const int64_t stride = fewRows ? g.ldb : g.lda;
-  const bool dot = fewRows ? g.transposeB : !g.transposeA;
+  const bool dot = isThinDot(g);
 
   for (int64_t j = j0; j < j1; j += kThinBlockColumns) {
     const int64_t columns = minOf(kThinBlockColumns, j1 - j);
@@ -107,7 +122,8 @@ inline void gemmThinRange(const Gemm& g, int64_t j0, int64_t j1, char* scratch) 
         for (int64_t kk = 0; kk < k; kk++) to[kk] = smallSource[r * smallRowStride + (k0 + kk) * smallStepK];
         for (int64_t kk = k; kk < ceilDiv(k, kLanes) * kLanes; kk++) to[kk] = 0;
       }
-      thinBlock(rows, dot, k, small, dot ? large + j * stride + k0 : large + k0 * stride + j, stride, columns, out);
+      if (dot) thinDotRows(rows, k, small, large + j * stride + k0, stride, columns, out);
+      else thinAccumulateRows(rows, k, small, large + k0 * stride + j, stride, columns, out);
     }
     for (int64_t r = 0; r < rows; r++) {
       for (int64_t i = 0; i < columns; i++) {

@@ -9,6 +9,7 @@ namespace tilegrad::TILEGRAD_TARGET {
 // each load among more multiply-adds. Of 32 registers 12 × 2 leave room for two vectors of b, a broadcast and what the compiler keeps; 14 × 2 ran no faster and
 // divides fewer of the widths that models have, 8 × 3 lost 2 %. Of 16 registers 6 × 2 is the largest that does not spill; without FMA it also beat 5 × 2
 // (by 2 %), 4 × 2 (by a quarter) and 4 × 3 (by half).
+// In WebAssembly 4 × 2 runs at four fifths of the peak and 5 × 2 and 6 × 2 at half of it: V8 keeps a register or two of the 16 for itself, and they spill.
 #if defined(__AVX512F__)
 constexpr int kGemmRows = 12;
 constexpr int kGemmVectors = 2;
@@ -31,8 +32,10 @@ constexpr int64_t kGemmBlockK = 384;
 constexpr int64_t kGemmBlockM = 252;  // a multiple of kGemmRows but on arm64
 constexpr int64_t kGemmBlockN = 1024;
 
-// Up to this many rows (or columns) GEMM reads the other operand in place instead of packing it (gemm-thin-inl.h).
+// Up to this many rows (or columns) GEMM reads the other operand in place instead of packing it (gemm-thin-inl.h): more where results are dot
+// products, because the alternative is a transposition for each row's worth of work.
 constexpr int64_t kGemmThin = 4;
+constexpr int64_t kGemmThinDot = 12;
 
 // Up to this many rows GEMM reads a b that needs no transposing in place: each packed float would be used too few times.
 constexpr int64_t kGemmInPlaceRows = 2 * kGemmRows;

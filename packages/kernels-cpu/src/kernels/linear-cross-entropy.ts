@@ -63,10 +63,10 @@ export function linearCrossEntropyKernels(ctx: KernelContext): Pick<Kernels, 'li
 }
 
 /**
- * Rows of logits held at a time: about 8 MiB of them, which stay in a shared cache between the passes over them, but at least 128 rows, below which GEMM spends its
+ * Rows of logits held at a time: about 8 MiB of them, which stay in a shared cache between the passes over them, but at least 256 rows, below which GEMM spends its
  * time on packing the weight, and at most 1024.
  */
 function logitsChunkRows(rows: number, vocabSize: number): number {
   const floats = 2 ** 21
-  return Math.max(1, Math.min(rows, Math.max(128, Math.min(1024, Math.floor(floats / vocabSize)))))
+  return Math.max(1, Math.min(rows, Math.max(256, Math.min(1024, Math.floor(floats / vocabSize)))))
 }
