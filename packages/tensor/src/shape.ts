@@ -18,10 +18,10 @@ export function contiguousStrides(shape: readonly number[]): number[] {
 
 /** Whether elements lie row-major without gaps; axes of length 1 and empty tensors put no condition on strides. */
 export function isContiguous(shape: readonly number[], strides: readonly number[]): boolean {
+  if (shape.includes(0)) return true
   let step = 1
   for (let i = shape.length - 1; i >= 0; i--) {
     const s = shape[i] as number
-    if (s === 0) return true
     if (s !== 1 && strides[i] !== step) return false
     step *= s
   }
