@@ -58,6 +58,7 @@ describe('a run', () => {
       'model.safetensors',
       'optimizer.safetensors',
       'tokenizer.json',
+      'tokenizer_config.json',
       'trainer.json',
     ])
     const report = await readFile(join(straight, 'report.html'), 'utf8')

@@ -79,7 +79,9 @@ struct AttentionForward {
       if (options.softcap > 0) softcapTile(acc);
       storeTile(acc, scores + j, kBlockN);
 #pragma GCC unroll 16
-      for (int r = 0; r < MR; r++) tileMax[r] = max(tileMax[r], max(acc[r][0], acc[r][1]));
+      for (int r = 0; r < MR; r++)
+#pragma GCC unroll 8
+        for (int v = 0; v < kNV; v++) tileMax[r] = max(tileMax[r], acc[r][v]);
     }
     // 4. mask, softmax, and rescale O where a row's maximum has grown
     if (!full) {

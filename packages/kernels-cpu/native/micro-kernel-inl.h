@@ -3,18 +3,22 @@
 // MR rows × NV vectors of accumulators stay in registers while k runs. Each step loads NV vectors of b and broadcasts MR scalars of a, so MR·NV
 // multiply-adds share NV + MR loads. With two FMA ports of 4 cycles latency at least 8 independent accumulators are needed; the tile below has 16,
 // and 10 loads for 16 FMAs stay under the 2 loads per cycle of the cores that have AVX-512. 16 registers (AVX2, SSE, WASM) hold 4 × 2 accumulators, 2 of b
-// and one broadcast; 32 registers (AVX-512, NEON) hold 8 × 2.
+// and one broadcast; 32 registers hold 8 × 2 with AVX-512, and with NEON, whose vectors are short and whose FMA pipes are four, 4 × 4.
 #pragma once
 #include "simd-inl.h"
 
 namespace tilegrad::TILEGRAD_TARGET {
 
-#if defined(__AVX512F__) || defined(__aarch64__)
+#if defined(__AVX512F__)
 constexpr int kMR = 8;
+constexpr int kNV = 2;
+#elif defined(__aarch64__)
+constexpr int kMR = 4;
+constexpr int kNV = 4;
 #else
 constexpr int kMR = 4;
-#endif
 constexpr int kNV = 2;
+#endif
 constexpr int kNR = kNV * kLanes;  // columns of a register tile; divides 64 on every target, so padding to 64 keys suits all
 
 // acc[r][v] += Σ_kk a[r·rowStrideA + kk·stepA] · b[kk·stepB + v·kLanes …]. Strides of a are template parameters so that they become
@@ -70,7 +74,7 @@ TILEGRAD_INLINE void multiplyAddStrip(int64_t k, const float* a, const float* b,
     multiplyAdd<MR, kNV, rowStrideA, stepA>(k, a, b + j, stepB, acc);
     storeTile(acc, c + j, ldc);
   }
-  if (j < columns) {
+  for (; j < columns; j += kLanes) {
     VF acc[MR][1];
     loadTile(acc, c + j, ldc);
     multiplyAdd<MR, 1, rowStrideA, stepA>(k, a, b + j, stepB, acc);
