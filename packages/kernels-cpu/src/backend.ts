@@ -1,6 +1,7 @@
 import {
   type BackendInfo,
   bytesPerElement,
+  checkShape,
   DisposedError,
   type DType,
   isContiguous,
@@ -14,7 +15,7 @@ import {
   type TypedArray,
 } from '@tilegrad/tensor'
 import type { Engine } from './engine'
-import { arrayOf, assertShape, bytesOf, toElements } from './host-data'
+import { arrayOf, bytesOf, toElements } from './host-data'
 import type { CpuTensor, KernelContext } from './kernel-context'
 import { KernelRunner } from './kernel-runner'
 import { createKernels } from './kernels'
@@ -54,13 +55,13 @@ export class CpuBackend implements StridedHost<CpuStorage> {
 
   empty(shape: readonly number[], dtype: DType = 'f32'): CpuTensor {
     this.assertLive('empty')
-    assertShape('empty', shape)
+    checkShape('empty', shape)
     return this.runner.empty(shape, dtype)
   }
 
   zeros(shape: readonly number[], dtype: DType = 'f32'): CpuTensor {
     this.assertLive('zeros')
-    assertShape('zeros', shape)
+    checkShape('zeros', shape)
     const tensor = this.runner.empty(shape, dtype)
     this.runner.run('memory_zero', this.runner.address(tensor), numel(shape) * bytesPerElement[dtype])
     return tensor

@@ -1,4 +1,4 @@
-import { type DType, DTypeError, formatShape, numel, ShapeError, type TypedArray } from '@tilegrad/tensor'
+import { checkTensorData, type DType, type TypedArray } from '@tilegrad/tensor'
 
 type Elements = Float32Array | Int32Array | Uint16Array
 
@@ -8,39 +8,14 @@ export function toElements(
   shape: readonly number[],
   dtype?: DType,
 ): { array: Elements; dtype: DType } {
-  assertShape('tensor', shape)
-  if (data.length !== numel(shape)) {
-    throw new ShapeError('tensor', `${numel(shape)} elements for ${formatShape(shape)}`, `${data.length}`)
-  }
-  const to = dtype ?? (data instanceof Int32Array ? 'i32' : 'f32')
-  const array = convert(data, to)
-  if (!array || (dtype === undefined && data instanceof Uint16Array)) {
-    throw new DTypeError('tensor', `${accepted(to)} for ${dtype ?? 'an array without a dtype'}`, data.constructor.name)
-  }
-  return { array, dtype: to }
+  const to = checkTensorData(data, shape, dtype)
+  return { array: convert(data, to), dtype: to }
 }
 
-function convert(data: TypedArray | readonly number[], dtype: DType): Elements | undefined {
-  switch (dtype) {
-    case 'f32':
-      if (data instanceof Float32Array) return data
-      return Array.isArray(data) || data instanceof Float64Array ? Float32Array.from(data) : undefined
-    case 'i32':
-      if (data instanceof Int32Array) return data
-      return Array.isArray(data) ? Int32Array.from(data) : undefined
-    case 'f16':
-    case 'bf16':
-      return data instanceof Uint16Array ? data : undefined
-  }
-}
-
-function accepted(dtype: DType): string {
-  if (dtype === 'f32') return 'Float32Array, Float64Array or number[]'
-  return dtype === 'i32' ? 'Int32Array or number[]' : 'Uint16Array of raw bits'
-}
-
-export function assertShape(fn: string, shape: readonly number[]): void {
-  if (shape.some((s) => !Number.isInteger(s) || s < 0)) throw new ShapeError(fn, 'axes that are integers ≥ 0', formatShape(shape))
+function convert(data: TypedArray | readonly number[], dtype: DType): Elements {
+  if (dtype === 'f32') return data instanceof Float32Array ? data : Float32Array.from(data)
+  if (dtype === 'i32') return data instanceof Int32Array ? data : Int32Array.from(data)
+  return data as Uint16Array
 }
 
 /** The array that read() of a tensor gives. */

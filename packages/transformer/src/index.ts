@@ -17,6 +17,7 @@ export { type GPTConfig, type GPTConfigOptions, type Llama3RopeScaling, resolveC
 export { CheckpointError } from './errors/checkpoint-error'
 export { NonFiniteGradientError } from './errors/non-finite-gradient-error'
 export { TokenizerError } from './errors/tokenizer-error'
+export { trainingFlops } from './flops'
 export { type GenerateOptions, generate, generateAll } from './generate'
 export { KVCache } from './kv-cache'
 export { type ForwardOptions, GPT } from './model'

@@ -2,6 +2,8 @@ import {
   ArgumentError,
   type Backend,
   type BackendInfo,
+  checkShape,
+  checkTensorData,
   contiguousStrides,
   DisposedError,
   type DType,
@@ -16,7 +18,6 @@ import {
   type TypedArray,
 } from '@tilegrad/tensor'
 import { bf16BitsToF32, f16BitsToF32, f32ToBF16Bits, f32ToF16Bits } from '../half'
-import { checkData, checkShape, inferDType } from './data'
 import { createKernels } from './kernels'
 import type { FloatArray, Precision, Reference } from './reference'
 import { ReferenceStorage } from './storage'
@@ -66,11 +67,11 @@ class ReferenceBackend implements StridedHost<ReferenceStorage>, Reference {
     return this
   }
 
-  tensor(data: TypedArray | readonly number[], shape: readonly number[], dtype: DType = inferDType(data)): Tensor {
-    checkData(data, shape, dtype)
-    const storage = this.array(numel(shape), dtype)
+  tensor(data: TypedArray | readonly number[], shape: readonly number[], dtype?: DType): Tensor {
+    const to = checkTensorData(data, shape, dtype)
+    const storage = this.array(numel(shape), to)
     storage.set(data)
-    return this.adopt(storage, shape, dtype)
+    return this.adopt(storage, shape, to)
   }
 
   empty(shape: readonly number[], dtype: DType = 'f32'): Tensor {

@@ -1,4 +1,4 @@
-import type { GPTConfig } from '@tilegrad/transformer'
+import type { GPTConfig } from './config'
 
 /**
  * Floating-point operations of one forward and backward pass over one sequence, a multiply and an add counting two.

@@ -1,6 +1,7 @@
-import { parameterSpecs, resolveConfig } from '@tilegrad/transformer'
 import { describe, expect, it } from 'vitest'
+import { resolveConfig } from './config'
 import { trainingFlops } from './flops'
+import { parameterSpecs } from './parameters'
 
 const common = { vocabSize: 40, contextLength: 64, nLayers: 3, nHeads: 4, dModel: 32 }
 
