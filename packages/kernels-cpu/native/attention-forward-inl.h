@@ -9,7 +9,7 @@
 // softcap, diagonalMin, diagonalMax; nSplits. out is contiguous [B, Sq, Hq, Dv], lse [B, Hq, Sq].
 // Workspace (floats): K panels B·Hk·SkPad·D, V rows B·Hk·SkPad·DvPad and, if nSplits > 1, partial results nSplits·B·Hq·Sq·(DvPad + 2).
 #pragma once
-#include "attention-problem-inl.h"
+#include "attention-output-inl.h"
 #include "mask-inl.h"
 #include "softmax-online-inl.h"
 
@@ -20,30 +20,30 @@ constexpr int64_t kBlockN = 256;
 
 struct AttentionForward {
   const float *q, *k, *v;
-  float *out, *lse, *workspace;
   AttentionSizes size;
   HeadStrides qStrides, kStrides, vStrides;
   ScoreOptions options;
-  int64_t nSplits;
+  AttentionOutput output;
 
   Schedule schedule;
   int64_t seqlenKPad, headDimPad, headDimVPad, nMBlocks;
-  float *kPanels, *vRows, *partial;
+  float *kPanels, *vRows;
 
   explicit AttentionForward(Reader& args) {
-    q = args.ptr(), k = args.ptr(), v = args.ptr(), out = args.ptr(), lse = args.ptr(), workspace = args.ptr();
+    q = args.ptr(), k = args.ptr(), v = args.ptr(), output.out = args.ptr(), output.lse = args.ptr(), kPanels = args.ptr();
     size.read(args);
     qStrides = readStrides(args), kStrides = readStrides(args), vStrides = readStrides(args);
     options.read(args);
-    nSplits = args.i64();
+    output.nSplits = args.i64();
     schedule = Schedule(size.seqlenQ, size.seqlenK, options.diagonalMin, options.diagonalMax);
     seqlenKPad = padTo(size.seqlenK, kKeyPad);
     headDimPad = padTo(size.headDim, kDimPad);
     headDimVPad = padTo(size.headDimV, kDimPad);
     nMBlocks = ceilDiv(size.seqlenQ, kBlockM);
-    kPanels = workspace;
     vRows = kPanels + size.batchSize * size.nHeadsK * seqlenKPad * size.headDim;
-    partial = vRows + size.batchSize * size.nHeadsK * seqlenKPad * headDimVPad;
+    output.partial = vRows + size.batchSize * size.nHeadsK * seqlenKPad * headDimVPad;
+    output.size = size;
+    output.headDimVPad = headDimVPad;
   }
 
   // One task packs kBlockN keys of one head, for all query blocks and all query heads of its group.
@@ -130,9 +130,9 @@ struct AttentionForward {
     memset(o, 0, size_t(rowsPad * headDimVPad) * 4);
     for (int64_t s = 0; s < strips; s++) softmax[s].reset();
 
-    const Range part = splitKeys(rowBegin, rowEnd, split);
+    const Range part = splitKeys(schedule.visitedKeys(rowBegin, rowEnd), kBlockN, split, output.nSplits);
     for (int64_t key = part.begin; key < part.end; key += kBlockN) {
-      const int64_t keyEnd = minOf(key + kBlockN, part.end);
+      const int64_t keyEnd = minOf(key + kBlockN, seqlenKPad);
       for (int64_t s = 0; s < strips; s++) {
         strip<MR>(qPanels + s * MR * size.headDim, kHead, vHead, rowBegin + s * MR, minOf(rowEnd, rowBegin + (s + 1) * MR), key, keyEnd, scores,
                   softmax[s], o + s * MR * headDimVPad);
@@ -141,58 +141,8 @@ struct AttentionForward {
     // 6. divide by the row sums once, and write O and lse
     for (int64_t i = 0; i < rows; i++) {
       const float rowMax = softmax[i / MR].rowMax[i % MR], rowSum = sumLanes(softmax[i / MR].rowSum[i % MR]);
-      if (nSplits > 1) {
-        writePartial(b, h, rowBegin + i, split, rowMax, rowSum, o + i * headDimVPad);
-      } else {
-        writeRow(b, h, rowBegin + i, rowMax, rowSum, o + i * headDimVPad);
-      }
+      output.write(b, h, rowBegin + i, split, rowMax, rowSum, o + i * headDimVPad);
     }
-  }
-
-  // The part `split` of the keys that rows [rowBegin, rowEnd) visit, cut at multiples of kBlockN: by shape alone, whatever the thread count.
-  Range splitKeys(int64_t rowBegin, int64_t rowEnd, int64_t split) const {
-    const Range visited = schedule.visitedKeys(rowBegin, rowEnd);
-    if (visited.empty()) return {0, 0};
-    const int64_t first = visited.begin / kBlockN, blocks = ceilDiv(visited.end, kBlockN) - first;
-    const int64_t begin = (first + blocks * split / nSplits) * kBlockN, end = (first + blocks * (split + 1) / nSplits) * kBlockN;
-    return {begin, minOf(end, seqlenKPad)};
-  }
-
-  void writeRow(int64_t b, int64_t h, int64_t i, float rowMax, float rowSum, const float* o) const {
-    float* to = out + ((b * size.seqlenQ + i) * size.nHeads + h) * size.headDimV;
-    const bool empty = rowSum == 0;  // no visible key: out 0 and lse −∞; a NaN goes through
-    const VF inverse = splat(empty ? 0.0f : 1.0f / rowSum);
-    int64_t d = 0;
-    for (; d + kLanes <= size.headDimV; d += kLanes) store(to + d, load(o + d) * inverse);
-    if (d < size.headDimV) storePartial(to + d, load(o + d) * inverse, size.headDimV - d);
-    lse[(b * size.nHeads + h) * size.seqlenQ + i] = empty ? -__builtin_inff() : rowMax * kLn2 + logScalar(rowSum);
-  }
-
-  float* partialRow(int64_t b, int64_t h, int64_t i, int64_t split) const {
-    return partial + (((b * size.nHeads + h) * size.seqlenQ + i) * nSplits + split) * (headDimVPad + 2);
-  }
-
-  void writePartial(int64_t b, int64_t h, int64_t i, int64_t split, float rowMax, float rowSum, const float* o) const {
-    float* to = partialRow(b, h, i, split);
-    to[0] = rowMax;
-    to[1] = rowSum;
-    memcpy(to + 2, o, size_t(headDimVPad) * 4);
-  }
-
-  // Merges the (m, l, O) of all splits of one row, in their order: FlashDecoding's rule, core-math/src/softmax.ts `merge`.
-  void mergeRow(int64_t row, float* o) const {
-    const int64_t b = row / (size.nHeads * size.seqlenQ), h = row / size.seqlenQ % size.nHeads, i = row % size.seqlenQ;
-    float rowMax = -__builtin_inff(), rowSum = 0;
-    for (int64_t s = 0; s < nSplits; s++) rowMax = partialRow(b, h, i, s)[0] > rowMax ? partialRow(b, h, i, s)[0] : rowMax;
-    memset(o, 0, size_t(headDimVPad) * 4);
-    const float shift = rowMax == -__builtin_inff() ? 0.0f : rowMax;
-    for (int64_t s = 0; s < nSplits; s++) {
-      const float* from = partialRow(b, h, i, s);
-      const float factor = exp2(splat(from[0] - shift))[0];
-      rowSum += from[1] * factor;
-      for (int64_t d = 0; d < headDimVPad; d += kLanes) store(o + d, mulAdd(load(from + 2 + d), splat(factor), load(o + d)));
-    }
-    writeRow(b, h, i, rowMax, rowSum, o);
   }
 };
 
@@ -200,26 +150,14 @@ inline void attention_forward(Reader& args, Context& ctx) {
   const AttentionForward attention(args);
   const AttentionSizes& size = attention.size;
   parallelFor(ctx.pool, size.batchSize * size.nHeadsK * ceilDiv(size.seqlenK, kBlockN), [&](int64_t task, int) { attention.packKeys(task); });
-  const int64_t perHead = attention.nMBlocks * attention.nSplits;
+  const int64_t nSplits = attention.output.nSplits, perHead = attention.nMBlocks * nSplits;
   parallelFor(ctx.pool, size.batchSize * size.nHeads * perHead, [&](int64_t task, int worker) {
     const int64_t head = task / perHead, b = head / size.nHeads, h = head % size.nHeads;
     // The last rows first: under a causal mask they see the most keys, and the long tasks should not come last.
-    const int64_t mBlock = attention.nMBlocks - 1 - task % perHead / attention.nSplits, split = task % attention.nSplits;
-    // A decoding step has one row: strips of one row do not compute seven that are not there.
-    if (size.seqlenQ == 1) {
-      attention.queryBlock<1>(b, h, mBlock, split, ctx.scratch(worker));
-    } else {
-      attention.queryBlock<kMR>(b, h, mBlock, split, ctx.scratch(worker));
-    }
+    const int64_t mBlock = attention.nMBlocks - 1 - task % perHead / nSplits, split = task % nSplits;
+    attention.queryBlock<kMR>(b, h, mBlock, split, ctx.scratch(worker));
   });
-  if (attention.nSplits > 1) {
-    constexpr int64_t kRows = 16;
-    const int64_t rows = size.batchSize * size.nHeads * size.seqlenQ;
-    parallelFor(ctx.pool, ceilDiv(rows, kRows), [&](int64_t task, int worker) {
-      for (int64_t row = task * kRows; row < minOf(rows, (task + 1) * kRows); row++)
-        attention.mergeRow(row, reinterpret_cast<float*>(ctx.scratch(worker)));
-    });
-  }
+  attention.output.mergeSplits(ctx);
 }
 
 }  // namespace tilegrad::TILEGRAD_TARGET

@@ -4,6 +4,7 @@
   X(memory_zero)                   \
   X(fma_peak)                      \
   X(attention_forward)             \
+  X(attention_decode)              \
   X(attention_backward)            \
   X(gemm)                          \
   X(sum_rows)                      \

@@ -11,6 +11,7 @@
 #include "peak-inl.h"
 
 #include "attention-forward-inl.h"
+#include "attention-decode-inl.h"
 #include "attention-backward-inl.h"
 
 #include "adamw-inl.h"

@@ -1,30 +1,59 @@
 import type { AttentionProblem } from '@tilegrad/tensor'
 
-// The same numbers as in native/attention-problem-inl.h and native/attention-{forward,backward}-inl.h, which lay the workspace out.
+// The same numbers as in native/attention-problem-inl.h and native/attention-{forward,decode,backward}-inl.h, which lay the workspace out.
 const keyPad = 64
 const dimPad = 16
 const blockM = 64
 const backwardBlockM = 64
 
-/** Below this many independent query blocks the keys are split too, so that one head or one row still fills the threads. */
+/** Up to so many queries per head, attention_decode reads K and V in place; beyond, packing them pays. */
+const decodeSeqlenQ = 8
+/** Query rows, of one key head or of several, that a task of attention_decode takes. */
+const decodeRows = 128
+
+/** Below this many independent tasks the keys are split too, so that one head or one row still fills the threads. */
 const targetTasks = 16
+const decodeTargetTasks = 32
 /** A split is not worth its merge below this many keys. */
 const minKeysPerSplit = 1024
+const decodeMinKeysPerSplit = 512
 
 const padTo = (n: number, multiple: number) => Math.ceil(n / multiple) * multiple
 
-/** Into how many parts the keys of each query block are cut: by shape alone, so that results do not depend on the thread count. */
-export function attentionForwardSplits({ batchSize, nHeads, seqlenQ, seqlenK }: AttentionProblem): number {
-  const queryBlocks = batchSize * nHeads * Math.ceil(seqlenQ / blockM)
-  if (queryBlocks === 0 || queryBlocks >= targetTasks) return 1
-  return Math.max(1, Math.min(Math.ceil(targetTasks / queryBlocks), Math.floor(seqlenK / minKeysPerSplit)))
+/** Which of the two forward kernels suits: by shape alone, so that results do not depend on the machine's load. */
+export function attentionForwardKernel({ seqlenQ }: AttentionProblem): 'attention_decode' | 'attention_forward' {
+  return seqlenQ <= decodeSeqlenQ ? 'attention_decode' : 'attention_forward'
 }
 
-/** Floats of workspace that attention_forward needs: O(S·D), K and V packed once and the partial results of splits. */
+/** Into how many parts the keys of each task are cut: by shape alone, so that results do not depend on the thread count. */
+export function attentionForwardSplits(problem: AttentionProblem): number {
+  const { batchSize, nHeads, seqlenQ, seqlenK } = problem
+  if (attentionForwardKernel(problem) === 'attention_decode') {
+    return splitsFor(decodeTasks(problem), decodeTargetTasks, seqlenK, decodeMinKeysPerSplit)
+  }
+  return splitsFor(batchSize * nHeads * Math.ceil(seqlenQ / blockM), targetTasks, seqlenK, minKeysPerSplit)
+}
+
+/** As native/attention-decode-inl.h cuts rows and key heads into tasks. */
+function decodeTasks({ batchSize, nHeads, nHeadsK, seqlenQ }: AttentionProblem): number {
+  const rows = (nHeads / nHeadsK) * seqlenQ
+  if (rows === 0) return 0
+  const rowsPerTask = Math.min(rows, decodeRows)
+  const headsPerTask = Math.min(nHeadsK, Math.floor(decodeRows / rowsPerTask))
+  return batchSize * Math.ceil(rows / rowsPerTask) * Math.ceil(nHeadsK / headsPerTask)
+}
+
+function splitsFor(tasks: number, target: number, seqlenK: number, minKeys: number): number {
+  if (tasks === 0 || tasks >= target) return 1
+  return Math.max(1, Math.min(Math.ceil(target / tasks), Math.floor(seqlenK / minKeys)))
+}
+
+/** Floats of workspace that the forward kernel needs: O(S·D), K and V packed once (unless they are read in place) and the partial results of splits. */
 export function attentionForwardWorkspace(problem: AttentionProblem): number {
   const { batchSize, nHeads, nHeadsK, seqlenQ, seqlenK, headDim, headDimV } = problem
   const headDimVPad = padTo(headDimV, dimPad)
-  const packed = batchSize * nHeadsK * padTo(seqlenK, keyPad) * (headDim + headDimVPad)
+  const inPlace = attentionForwardKernel(problem) === 'attention_decode'
+  const packed = inPlace ? 0 : batchSize * nHeadsK * padTo(seqlenK, keyPad) * (headDim + headDimVPad)
   const splits = attentionForwardSplits(problem)
   const partial = splits > 1 ? splits * batchSize * nHeads * seqlenQ * (headDimVPad + 2) : 0
   return packed + partial

@@ -1,8 +1,13 @@
 import { type AttentionProblem, checkAttentionBackward, checkAttentionForward, type Kernels, type Tensor } from '@tilegrad/tensor'
 import type { KernelContext } from '../kernel-context'
-import { attentionBackwardWorkspace, attentionForwardSplits, attentionForwardWorkspace } from './attention-workspace'
+import {
+  attentionBackwardWorkspace,
+  attentionForwardKernel,
+  attentionForwardSplits,
+  attentionForwardWorkspace,
+} from './attention-workspace'
 
-/** Attention in native/attention-forward-inl.h and native/attention-backward-inl.h, which say what the arguments are. */
+/** Attention in native/attention-{forward,decode,backward}-inl.h, which say what the arguments are. */
 export function attentionKernels(ctx: KernelContext): Pick<Kernels, 'attentionForward' | 'attentionBackward'> {
   return {
     attentionForward(q, k, v, options = {}) {
@@ -13,7 +18,7 @@ export function attentionKernels(ctx: KernelContext): Pick<Kernels, 'attentionFo
       const lse = ctx.empty([batchSize, nHeads, seqlenQ])
       const workspace = ctx.temporary([attentionForwardWorkspace(problem)])
       ctx.run(
-        'attention_forward',
+        attentionForwardKernel(problem),
         ...[q, k, v, out, lse, workspace].map((tensor) => ctx.address(tensor)),
         ...sizes(problem),
         ...[q, k, v].flatMap(headStrides),
