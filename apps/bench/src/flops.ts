@@ -1,23 +1,22 @@
+import type { AttentionShape, Pass } from './attention/problem'
+
 // Floating-point operations by the field's conventions; a multiply-add counts as two.
 
-/** Pairs of query and key that attention keeps. */
-export function visiblePairs(seqlen: number, causal: boolean): number {
-  return causal ? (seqlen * (seqlen + 1)) / 2 : seqlen * seqlen
+/** Pairs of query and key that attention keeps, with the causal diagonal ending bottom-right. */
+export function visiblePairs({ seqlenQ, seqlenK, causal }: Pick<AttentionShape, 'seqlenQ' | 'seqlenK' | 'causal'>): number {
+  if (!causal) return seqlenQ * seqlenK
+  // Row i sees i + 1 + seqlenK − seqlenQ keys; rows of which nothing is left add nothing.
+  const rows = Math.min(seqlenQ, seqlenK)
+  return rows * seqlenK - (rows * (rows - 1)) / 2
 }
 
 /**
- * Attention over `heads` = batch × heads of them: two products forward, five backward (FlashAttention-2, arXiv 2307.08691, section 4.1).
+ * Attention over all batches and heads: two products forward, five backward (FlashAttention-2, arXiv 2307.08691, section 4.1).
  * What a kernel recomputes beyond that is not counted.
  */
-export function attentionFlops(
-  pass: 'forward' | 'forward+backward',
-  seqlen: number,
-  heads: number,
-  headDim: number,
-  causal: boolean,
-): number {
+export function attentionFlops(pass: Pass, shape: AttentionShape): number {
   const products = pass === 'forward' ? 2 : 7
-  return 2 * products * heads * visiblePairs(seqlen, causal) * headDim
+  return 2 * products * shape.batchSize * shape.nHeads * visiblePairs(shape) * shape.headDim
 }
 
 export interface TrainingShape {
@@ -35,6 +34,6 @@ export interface TrainingShape {
  * attention, three times its two forward products over the pairs that are kept.
  */
 export function trainingFlops({ tokens, seqlen, nLayers, nHeads, headDim, matmulParameters }: TrainingShape): number {
-  const sequences = tokens / seqlen
-  return 6 * matmulParameters * tokens + 3 * nLayers * attentionFlops('forward', seqlen, sequences * nHeads, headDim, true)
+  const attention = { batchSize: tokens / seqlen, seqlenQ: seqlen, seqlenK: seqlen, nHeads, headDim, causal: true }
+  return 6 * matmulParameters * tokens + 3 * nLayers * attentionFlops('forward', attention)
 }

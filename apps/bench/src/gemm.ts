@@ -1,9 +1,10 @@
 import { createReferenceBackend } from '@tilegrad/core-math'
 import type { Backend, Tensor } from '@tilegrad/tensor'
 import { type Check, check, forwardFactor } from './check'
+import type { GemmJob } from './job'
+import { processMemory, resetPeakMemory } from './memory'
 import { randomNormal } from './random'
-import type { Measurement, Row } from './results'
-import { type CommonOptions, session } from './session'
+import type { Measurement } from './results'
 import { time } from './timing'
 
 /** c [m, n] = a·b, where a is stored [k, m] if transposeA and b [n, k] if transposeB. */
@@ -16,19 +17,16 @@ export interface GemmShape {
   readonly transposeB?: boolean
 }
 
-export interface GemmBenchOptions extends CommonOptions {
+export interface GemmSizes {
   readonly dModel: number
   readonly context: number
   readonly vocabSize: number
-  /** Only shapes whose name contains it. */
-  readonly filter: string
 }
 
-const nameWidth = 44
 const checkedRows = 8
 
 /** A square one, and those of a GPT-2 block at this width: forward, gradient of the input, gradient of the weight. */
-export function gemmShapes({ dModel: d, context: t, vocabSize }: Pick<GemmBenchOptions, 'dModel' | 'context' | 'vocabSize'>): GemmShape[] {
+export function gemmShapes({ dModel: d, context: t, vocabSize }: GemmSizes): GemmShape[] {
   const linear = (name: string, inputs: number, outputs: number): GemmShape[] => [
     { name, m: t, n: outputs, k: inputs },
     { name: `${name}, input gradient`, m: t, n: inputs, k: outputs, transposeB: true },
@@ -44,29 +42,26 @@ export function gemmShapes({ dModel: d, context: t, vocabSize }: Pick<GemmBenchO
   ]
 }
 
-export function benchGemm(options: GemmBenchOptions): Promise<Row[]> {
-  return session('gemm', options, { nameWidth, standard: false }, async function* (backend) {
-    for (const shape of gemmShapes(options)) if (shape.name.includes(options.filter)) yield measure(backend, shape, options)
-  })
-}
-
-async function measure(backend: Backend, shape: GemmShape, options: GemmBenchOptions): Promise<Measurement> {
-  const { name, m, n, k, transposeA = false, transposeB = false } = shape
+export async function measureGemm(backend: Backend, { shape, samples, threads }: GemmJob): Promise<Measurement> {
+  const { m, n, k, transposeA = false, transposeB = false } = shape
   const [aData, bData] = [randomNormal(m * k, 1), randomNormal(k * n, 2)]
   const a = backend.tensor(aData, transposeA ? [k, m] : [m, k])
   const b = backend.tensor(bData, transposeB ? [n, k] : [k, n])
-  const release = (tensor: Tensor) => tensor.dispose()
-  const [timed] = await time(backend, [{ run: () => backend.kernels.matmul(a, b, { transposeA, transposeB }), release }], options)
-  if (!timed) throw new Error('nothing was timed')
-  const checks = [await checkGemm(aData, bData, timed.last, shape)]
-  for (const tensor of [timed.last, a, b]) tensor.dispose()
-  return {
-    name: `${name} ${m}×${n}×${k}`,
-    parameters: { m, n, k, transposeA, transposeB },
-    flops: 2 * m * n * k,
-    checks,
-    timing: timed.timing,
+  const product = () => backend.kernels.matmul(a, b, { transposeA, transposeB })
+  const atRest = backend.memory().bytes
+  resetPeakMemory()
+  const before = processMemory().bytes
+  backend.resetPeakMemory()
+  let last = product()
+  const call = () => {
+    last.dispose()
+    last = product()
   }
+  const timing = await time({ call, sync: () => backend.sync() }, { samples, threads })
+  const memory = { processBytes: Math.max(0, processMemory().peakBytes - before), tensorBytes: backend.memory().peakBytes - atRest }
+  const checks = [await checkGemm(aData, bData, last, shape)]
+  for (const tensor of [last, a, b]) tensor.dispose()
+  return { device: backend.info.driver, flops: 2 * m * n * k, bytes: null, checks, timing, memory }
 }
 
 /** Compares the first and the last rows of c with float64: all of it would take JavaScript longer than the benchmark. */

@@ -1,4 +1,3 @@
-import { createReferenceBackend } from '@tilegrad/core-math'
 import { expect, it } from 'vitest'
 import { median, time } from './timing'
 
@@ -7,25 +6,39 @@ it('takes the middle', () => {
   expect(median([4, 1, 3, 2])).toBe(2.5)
 })
 
-it('alternates candidates, releases every result but the last and gives as many samples as asked for', async () => {
-  const log: string[] = []
-  const live = new Set<string>()
-  const candidate = (name: string) => ({
-    run: () => {
+const workload = () => {
+  const log = { calls: 0, syncs: 0 }
+  return {
+    log,
+    call: () => {
       const until = performance.now() + 60
       while (performance.now() < until);
-      const result = `${name}${log.length}`
-      log.push(name)
-      live.add(result)
-      return result
+      log.calls++
     },
-    release: (result: string) => {
-      expect(live.delete(result)).toBe(true)
+    sync: async () => {
+      log.syncs++
     },
-  })
-  const results = await time(createReferenceBackend(), [candidate('a'), candidate('b')], { samples: 5 })
-  expect(results.map(({ timing }) => timing.samples.length)).toEqual([5, 5])
-  expect(log.slice(-10).join('')).toBe('ababababab')
-  expect([...live].sort()).toEqual(results.map(({ last }) => last).sort())
-  for (const { timing } of results) expect(timing.min).toBeLessThanOrEqual(timing.median)
+  }
+}
+
+it('gives as many samples as asked for, after a warm-up, and waits for the work of each', async () => {
+  const work = workload()
+  const timing = await time(work, { samples: 5, threads: 1 }, () => () => false)
+  expect(timing).toMatchObject({ retaken: 0, disturbed: 0 })
+  expect(timing.samples).toHaveLength(5)
+  expect(work.log).toEqual({ calls: 7, syncs: 7 })
+  expect(Math.min(...timing.samples)).toBeGreaterThanOrEqual(0.059)
+})
+
+it('takes disturbed samples again', async () => {
+  let taken = 0
+  const timing = await time(workload(), { samples: 5, threads: 1 }, () => () => ++taken % 3 === 0)
+  expect(timing).toMatchObject({ retaken: 2, disturbed: 0 })
+  expect(timing.samples).toHaveLength(5)
+})
+
+it('ends on a machine that is busy throughout, and says so', async () => {
+  const timing = await time(workload(), { samples: 5, threads: 1 }, () => () => true)
+  expect(timing.samples).toHaveLength(5)
+  expect(timing).toMatchObject({ retaken: 5, disturbed: 5 })
 })

@@ -1,4 +1,4 @@
-import type { Backend } from '@tilegrad/tensor'
+import { watchDisturbance } from './disturbance'
 
 /** Seconds of one call. */
 export interface Timing {
@@ -8,66 +8,62 @@ export interface Timing {
   readonly samples: readonly number[]
   /** Calls that each sample is the mean of, so that a sample is long against the clock and the wake-up of threads. */
   readonly callsPerSample: number
+  /** Samples thrown away because other processes took part of the machine meanwhile. */
+  readonly retaken: number
+  /** Samples that stayed in although they were disturbed, because all retakes were too. */
+  readonly disturbed: number
 }
 
-/** What is timed: `run` enqueues the work, `release` frees what it returned. */
-export interface Candidate<R> {
-  run(): R | Promise<R>
-  release(result: R): void
+/** What is timed: `call` starts the work, `sync` resolves when it is done. */
+export interface Workload {
+  call(): void | Promise<void>
+  sync(): Promise<void>
 }
 
 export interface TimingOptions {
   /** At least 5: fewer say nothing about the spread. */
   readonly samples: number
+  readonly threads: number
 }
 
 const minSampleSeconds = 0.05
+/** A machine that is busy throughout ends the retaking after as many samples more as were asked for. */
+const retakesPerSample = 1
 
-/**
- * Times candidates in turn, sample by sample, so that what the machine does besides hits all of them alike. The last result of each is
- * handed out unreleased: that is what gets checked.
- */
-export async function time<R>(
-  backend: Backend,
-  candidates: readonly Candidate<R>[],
-  { samples }: TimingOptions,
-): Promise<{ timing: Timing; last: R }[]> {
-  const states = []
-  for (const candidate of candidates) states.push(await warmUp(backend, candidate))
-  for (let i = 0; i < samples; i++) {
-    for (const state of states) {
-      const start = performance.now()
-      for (let call = 0; call < state.calls; call++) {
-        state.candidate.release(state.last)
-        state.last = await state.candidate.run()
-      }
-      await backend.sync()
-      state.seconds.push((performance.now() - start) / 1e3 / state.calls)
-    }
+/** Times calls after a warm-up. A sample that other processes disturbed is taken again. */
+export async function time(workload: Workload, { samples, threads }: TimingOptions, watch = watchDisturbance): Promise<Timing> {
+  const calls = await warmUp(workload)
+  const clean: number[] = []
+  const disturbed: number[] = []
+  while (clean.length < samples && clean.length + disturbed.length < samples * (1 + retakesPerSample)) {
+    const wasDisturbed = watch(threads)
+    const seconds = await sample(workload, calls)
+    ;(wasDisturbed(seconds) ? disturbed : clean).push(seconds)
   }
-  return states.map(({ seconds, calls, last }) => ({ timing: summarize(seconds, calls), last }))
+  const missing = samples - clean.length
+  const fillers = disturbed.sort((a, b) => a - b).slice(0, missing)
+  const taken = [...clean, ...fillers]
+  return { ...summarize(taken, calls), retaken: disturbed.length - fillers.length, disturbed: fillers.length }
+}
+
+async function sample(workload: Workload, calls: number): Promise<number> {
+  const start = performance.now()
+  for (let call = 0; call < calls; call++) await workload.call()
+  await workload.sync()
+  return (performance.now() - start) / 1e3 / calls
 }
 
 /** Runs once or twice and finds out how many calls make a sample. */
-async function warmUp<R>(backend: Backend, candidate: Candidate<R>) {
-  const timed = async () => {
-    const start = performance.now()
-    const result = await candidate.run()
-    await backend.sync()
-    return { result, seconds: (performance.now() - start) / 1e3 }
-  }
-  let last = await timed()
-  if (last.seconds < 1) {
-    candidate.release(last.result)
-    last = await timed()
-  }
-  const calls = Math.max(1, Math.ceil(minSampleSeconds / last.seconds))
-  return { candidate, last: last.result, calls, seconds: [] as number[] }
+async function warmUp(workload: Workload): Promise<number> {
+  let seconds = await sample(workload, 1)
+  if (seconds < 1) seconds = await sample(workload, 1)
+  return Math.max(1, Math.ceil(minSampleSeconds / seconds))
 }
 
 export function summarize(samples: readonly number[], callsPerSample: number): Timing {
   const sorted = [...samples].sort((a, b) => a - b)
-  return { median: median(sorted), min: sorted[0] as number, max: sorted.at(-1) as number, samples, callsPerSample }
+  const [min, max] = [sorted[0] as number, sorted.at(-1) as number]
+  return { median: median(sorted), min, max, samples, callsPerSample, retaken: 0, disturbed: 0 }
 }
 
 /** Of at least one number. */

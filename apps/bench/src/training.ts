@@ -3,12 +3,13 @@ import type { Backend, Tensor, TypedArray } from '@tilegrad/tensor'
 import { AdamW, GPT, type GPTConfig } from '@tilegrad/transformer'
 import { type Check, check, forwardFactor, gradientFactor } from './check'
 import { trainingFlops } from './flops'
+import type { TrainingJob } from './job'
+import { processMemory, resetPeakMemory } from './memory'
 import { randomIntegers } from './random'
-import type { Measurement, Row } from './results'
-import { type CommonOptions, session } from './session'
+import type { Measurement } from './results'
 import { time } from './timing'
 
-export interface TrainBenchOptions extends CommonOptions {
+export interface TrainingShapeOptions {
   readonly architecture: 'gpt2' | 'llama'
   readonly context: number
   readonly batchSize: number
@@ -19,19 +20,12 @@ export interface TrainBenchOptions extends CommonOptions {
   readonly attention: 'flash' | 'standard'
 }
 
-const nameWidth = 50
 /** Positions whose targets count when gradients are compared with float64; causality makes the rest of the sequence irrelevant to them. */
 const checkedPositions = 32
 const ignoreIndex = -100
 
 /** Forward pass, loss, backward pass, clipping and AdamW update of a whole model. */
-export function benchTraining(options: TrainBenchOptions): Promise<Row[]> {
-  return session('train', options, { nameWidth, standard: false }, async function* (backend) {
-    yield measure(backend, options)
-  })
-}
-
-async function measure(backend: Backend, options: TrainBenchOptions): Promise<Measurement> {
+export async function measureTraining(backend: Backend, { options, samples, threads }: TrainingJob): Promise<Measurement> {
   const { architecture, context, batchSize, dModel, nLayers, nHeads, vocabSize, attention } = options
   const config = { architecture, vocabSize, contextLength: context, nLayers, nHeads, dModel, attentionImpl: attention }
   const model = GPT.fromConfig(config, { backend, seed: 1 })
@@ -40,18 +34,22 @@ async function measure(backend: Backend, options: TrainBenchOptions): Promise<Me
   const tokens = model.tokens(ids, [batchSize, context])
   const targets = model.tokens(randomIntegers(batchSize * context, vocabSize, 2), [batchSize, context])
 
-  const run = async () => {
+  const atRest = backend.memory().bytes
+  resetPeakMemory()
+  const before = processMemory().bytes
+  backend.resetPeakMemory()
+  const call = async () => {
     accumulateGradients(model, tokens, targets).dispose()
     await optimizer.step({ maxGradNorm: 1 })
     model.tape.zeroGrad(model.parameters().values())
   }
-  const [timed] = await time(backend, [{ run, release: () => {} }], options)
-  if (!timed) throw new Error('nothing was timed')
+  const timing = await time({ call, sync: () => backend.sync() }, { samples, threads })
+  const memory = { processBytes: Math.max(0, processMemory().peakBytes - before), tensorBytes: backend.memory().peakBytes - atRest }
   const checks = await checkGradients(model, ids, batchSize)
   model.dispose()
   return {
-    name: `${architecture} T ${batchSize}×${context} d ${dModel} L ${nLayers} V ${vocabSize}`,
-    parameters: { architecture, context, batchSize, dModel, nLayers, nHeads, vocabSize, attention, parameters: model.parameterCount },
+    device: backend.info.driver,
+    bytes: null,
     flops: trainingFlops({
       tokens: batchSize * context,
       seqlen: context,
@@ -61,7 +59,8 @@ async function measure(backend: Backend, options: TrainBenchOptions): Promise<Me
       matmulParameters: matmulParameters(model),
     }),
     checks,
-    timing: timed.timing,
+    timing,
+    memory,
   }
 }
 

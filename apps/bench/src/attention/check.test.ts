@@ -1,44 +1,61 @@
 import { createReferenceBackend } from '@tilegrad/core-math'
-import type { Tensor } from '@tilegrad/tensor'
 import { describe, expect, it } from 'vitest'
 import { checkAttention } from './check'
-import { flashAttention } from './flash'
-import { type AttentionResult, type AttentionShape, randomInputs, upload } from './problem'
-import { standardAttention } from './standard'
+import { keyRow, queryRow, rowStatistics } from './oracle'
+import { type AttentionResult, type AttentionShape, randomInputs } from './problem'
+import { tilegradRunner } from './tilegrad'
 
-const backend = createReferenceBackend({ precision: 'f32' })
+const shapes: AttentionShape[] = [
+  { batchSize: 2, seqlenQ: 40, seqlenK: 40, nHeads: 3, headDim: 16, causal: true },
+  { batchSize: 2, seqlenQ: 40, seqlenK: 40, nHeads: 3, headDim: 16, causal: false },
+  { batchSize: 1, seqlenQ: 1, seqlenK: 70, nHeads: 2, headDim: 8, causal: true },
+]
 
-describe.each([true, false])('checkAttention, causal %s', (causal) => {
-  const shape: AttentionShape = { batchSize: 2, seqlen: 40, nHeads: 3, headDim: 16, causal }
+async function resultOf(precision: 'f64' | 'f32', algorithm: 'flash' | 'standard', shape: AttentionShape): Promise<AttentionResult> {
+  const runner = tilegradRunner(createReferenceBackend({ precision }), algorithm, randomInputs(shape), shape, true)
+  await runner.call()
+  return runner.result()
+}
+
+describe.each(shapes)('checkAttention of $seqlenQ × $seqlenK, causal $causal', (shape) => {
   const inputs = randomInputs(shape)
-  const tensors = upload(backend, inputs, shape)
-  const flash = flashAttention(backend, tensors, shape, true)
 
-  it('passes attention', async () => {
-    const checks = await checkAttention(inputs, flash, shape)
-    expect(checks.map(({ what }) => what).sort()).toEqual(['dk', 'dq', 'dv', 'lse', 'out'])
+  it.each(['flash', 'standard'] as const)('passes %s attention', async (algorithm) => {
+    const checks = checkAttention(inputs, await resultOf('f32', algorithm, shape), shape)
+    expect(checks.map(({ what }) => what)).toEqual(expect.arrayContaining(['out', 'dq', 'dk', 'dv']))
     expect(checks.filter(({ ok }) => !ok)).toEqual([])
   })
 
-  it('passes standard attention', async () => {
-    const checks = await checkAttention(inputs, standardAttention(backend, tensors, shape, true), shape)
-    expect(checks.map(({ what }) => what)).toEqual(expect.arrayContaining(['out', 'dq']))
-    expect(checks.filter(({ ok }) => !ok)).toEqual([])
+  it.each(['out', 'lse', 'dq', 'dk', 'dv'])('fails an error of a thousandth in %s', async (name) => {
+    const right = await resultOf('f32', 'flash', shape)
+    const { out, lse, gradients } = right
+    const scaled = (values: ArrayLike<number> = []) => Float32Array.from(values, (x) => x * 1.001)
+    const wrong =
+      name === 'out' || name === 'lse'
+        ? { ...right, [name]: scaled({ out, lse }[name]) }
+        : { ...right, gradients: { ...gradients, [name]: scaled(gradients?.[name as 'dq']) } }
+    expect(checkAttention(inputs, wrong as AttentionResult, shape).find(({ what }) => what === name)?.ok).toBe(false)
   })
 
-  const results: Record<string, (tensor: Tensor) => AttentionResult> = {
-    out: (out) => ({ ...flash, out }),
-    lse: (lse) => ({ ...flash, lse }),
-    dq: (dq) => ({ ...flash, gradients: { ...gradients(), dq } }),
-    dk: (dk) => ({ ...flash, gradients: { ...gradients(), dk } }),
-    dv: (dv) => ({ ...flash, gradients: { ...gradients(), dv } }),
-  }
-  const gradients = () => flash.gradients ?? expect.fail('no gradients')
-
-  it.each(Object.keys(results))('fails an error of a thousandth in %s', async (name) => {
-    const right = name === 'out' ? flash.out : name === 'lse' ? flash.lse : gradients()[name as 'dq' | 'dk' | 'dv']
-    const wrong = backend.kernels.scale(right ?? expect.fail('no lse'), 1.001)
-    const checks = await checkAttention(inputs, results[name]?.(wrong) ?? flash, shape)
-    expect(checks.find(({ what }) => what === name)?.ok).toBe(false)
+  it("has an oracle that agrees with core-math's, to float64", async () => {
+    const { out, lse, gradients } = await resultOf('f64', 'flash', shape)
+    const [batch, head] = [shape.batchSize - 1, shape.nHeads - 1]
+    const statistics = rowStatistics(inputs, shape, batch, head)
+    const part = (whole: ArrayLike<number>, seqlen: number, row: number) =>
+      Array.from(whole)
+        .slice(((batch * seqlen + row) * shape.nHeads + head) * shape.headDim)
+        .slice(0, shape.headDim)
+    const near = (actual: ArrayLike<number>, expected: number[]) => {
+      for (const [i, x] of expected.entries()) expect(Math.abs((actual[i] as number) - x)).toBeLessThan(1e-12)
+    }
+    const query = { batch, head, row: shape.seqlenQ - 1 }
+    const rowOf = queryRow(inputs, shape, query, 'f64')
+    near(rowOf.out, part(out, shape.seqlenQ, query.row))
+    near(rowOf.dq, part(gradients?.dq ?? [], shape.seqlenQ, query.row))
+    near([rowOf.lse], [lse?.at(-1) ?? Number.NaN])
+    const key = { batch, head, row: shape.seqlenK >> 1 }
+    const columnOf = keyRow(inputs, shape, key, statistics, 'f64')
+    near(columnOf.dk, part(gradients?.dk ?? [], shape.seqlenK, key.row))
+    near(columnOf.dv, part(gradients?.dv ?? [], shape.seqlenK, key.row))
   })
 })

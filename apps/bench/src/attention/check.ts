@@ -1,109 +1,71 @@
-import { createReferenceBackend } from '@tilegrad/core-math'
-import type { Backend, TypedArray } from '@tilegrad/tensor'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { TypedArray } from '@tilegrad/tensor'
 import { type Check, type Comparison, check, forwardFactor, gradientFactor } from '../check'
+import { type HeadRow, keyRow, offset, type Precision, queryRow, type RowStatistics, rowStatistics } from './oracle'
 import type { AttentionInputs, AttentionResult, AttentionShape } from './problem'
 
-const rowsPerBlock = 8
-
-/** Which part of the result is compared: blocks of consecutive rows of some heads. */
-interface Block {
-  readonly batch: number
-  readonly head: number
-  readonly row: number
-  readonly rows: number
-}
-
-interface HostResult {
-  readonly out: TypedArray
-  readonly lse: TypedArray | undefined
-  readonly dq: TypedArray | undefined
-  readonly dk: TypedArray | undefined
-  readonly dv: TypedArray | undefined
-}
+const rowsPerBlock = 4
 
 /**
- * Compares what was timed with float64. All of it would take as long as N² multiplications in JavaScript do, so it is a sample: the
- * first, middle and last 8 rows of the first and the last head. Each row is compared exactly: a row of out and dq needs all keys, a row of
- * dk and dv all queries (with the lse and out that were timed, which the forward comparison has vouched for).
+ * Compares what was timed with float64. All of it would take as long as N² multiplications in JavaScript do, so it is a sample: the first,
+ * middle and last 4 rows of the first and the last head, each exactly. Rows of dk and dv need the statistics of all queries, which are
+ * computed in float64 too, for the last head alone, and kept in `cacheFolder` for the other contenders of the same shape.
  */
-export async function checkAttention(inputs: AttentionInputs, result: AttentionResult, shape: AttentionShape): Promise<Check[]> {
-  const actual = await download(result)
-  const [oracle, naive] = [createReferenceBackend({ precision: 'f64' }), createReferenceBackend({ precision: 'f32' })]
+export function checkAttention(inputs: AttentionInputs, result: AttentionResult, shape: AttentionShape, cacheFolder?: string): Check[] {
   const parts = new Map<string, Comparison[]>()
-  for (const block of blocks(shape)) {
-    for (const compute of [queryRows, keyRows]) {
-      const expected = await compute(oracle, inputs, actual, shape, block)
-      const baseline = await compute(naive, inputs, actual, shape, block)
-      for (const [name, values] of Object.entries(expected)) {
-        const whole = actual[name as keyof HostResult]
-        if (whole === undefined) continue
-        const part = name === 'lse' ? lseRows(whole, shape, block) : rowsOf(whole, shape, block)
-        parts.set(name, [...(parts.get(name) ?? []), { actual: part, oracle: values, naive: baseline[name] ?? [] }])
-      }
+  const add = (name: string, comparison: Comparison) => parts.set(name, [...(parts.get(name) ?? []), comparison])
+  const { batchSize, nHeads, seqlenQ, seqlenK } = shape
+  const last = { batch: batchSize - 1, head: nHeads - 1 }
+  const { gradients, lse } = result
+
+  for (const at of rows(seqlenQ, [{ batch: 0, head: 0 }, last])) {
+    const compute = (precision: Precision) => queryRow(inputs, shape, at, precision)
+    const [oracle, naive] = [compute('f64'), compute('f32')]
+    add('out', { actual: row(result.out, shape, seqlenQ, at), oracle: oracle.out, naive: naive.out })
+    if (gradients) add('dq', { actual: row(gradients.dq, shape, seqlenQ, at), oracle: oracle.dq, naive: naive.dq })
+    if (!lse) continue
+    const index = (at.batch * nHeads + at.head) * seqlenQ + at.row
+    add('lse', { actual: lse.subarray(index, index + 1), oracle: [oracle.lse], naive: [naive.lse] })
+  }
+  if (gradients) {
+    const statistics = cached(cacheFolder, shape, () => rowStatistics(inputs, shape, last.batch, last.head))
+    for (const at of rows(seqlenK, [last])) {
+      const compute = (precision: Precision) => keyRow(inputs, shape, at, statistics, precision)
+      const [oracle, naive] = [compute('f64'), compute('f32')]
+      add('dk', { actual: row(gradients.dk, shape, seqlenK, at), oracle: oracle.dk, naive: naive.dk })
+      add('dv', { actual: row(gradients.dv, shape, seqlenK, at), oracle: oracle.dv, naive: naive.dv })
     }
   }
   return [...parts].map(([name, comparisons]) => check(name, comparisons, name.startsWith('d') ? gradientFactor : forwardFactor))
 }
 
-async function download({ out, lse, gradients }: AttentionResult): Promise<HostResult> {
-  const [dq, dk, dv] = [await gradients?.dq.read(), await gradients?.dk.read(), await gradients?.dv.read()]
-  return { out: await out.read(), lse: await lse?.read(), dq, dk, dv }
+function rows(seqlen: number, heads: readonly Omit<HeadRow, 'row'>[]): HeadRow[] {
+  const perBlock = Math.min(rowsPerBlock, seqlen)
+  const starts = [0, (seqlen - perBlock) >> 1, seqlen - perBlock]
+  const positions = new Set(starts.flatMap((start) => Array.from({ length: perBlock }, (_, i) => start + i)))
+  const distinct = new Map(heads.map((head) => [`${head.batch} ${head.head}`, head]))
+  return [...distinct.values()].flatMap((head) => [...positions].map((row) => ({ ...head, row })))
 }
 
-function blocks({ batchSize, seqlen, nHeads }: AttentionShape): Block[] {
-  const rows = Math.min(rowsPerBlock, seqlen)
-  const starts = new Set([0, (seqlen - rows) >> 1, seqlen - rows])
-  const corners = [
-    { batch: 0, head: 0 },
-    { batch: batchSize - 1, head: nHeads - 1 },
-  ]
-  return corners.flatMap((corner) => [...starts].map((row) => ({ ...corner, row, rows })))
+function row(whole: TypedArray, shape: AttentionShape, seqlen: number, at: HeadRow): TypedArray {
+  const start = offset(shape, seqlen, at)
+  return whole.subarray(start, start + shape.headDim)
 }
 
-/** out, lse and dq of the block's queries against the keys that they see. */
-async function queryRows(backend: Backend, inputs: AttentionInputs, actual: HostResult, shape: AttentionShape, block: Block) {
-  const { causal, seqlen } = shape
-  const visible = { ...block, row: 0, rows: causal ? block.row + block.rows : seqlen }
-  const [q, dout] = [head(backend, inputs.q, shape, block), head(backend, inputs.dout, shape, block)]
-  const [k, v] = [head(backend, inputs.k, shape, visible), head(backend, inputs.v, shape, visible)]
-  const { out, lse } = backend.kernels.attentionForward(q, k, v, { causal })
-  const values: Record<string, TypedArray> = { out: await out.read(), lse: await lse.read() }
-  if (actual.dq) values.dq = await backend.kernels.attentionBackward(dout, q, k, v, out, lse, { causal }).dq.read()
-  return values
-}
-
-/** dk and dv of the block's keys, from the queries that see them. */
-async function keyRows(backend: Backend, inputs: AttentionInputs, actual: HostResult, shape: AttentionShape, block: Block) {
-  const values: Record<string, TypedArray> = {}
-  if (!actual.dk || !actual.lse) return values
-  const { causal, seqlen } = shape
-  const viewers = causal ? { ...block, rows: seqlen - block.row } : { ...block, row: 0, rows: seqlen }
-  const [q, dout] = [head(backend, inputs.q, shape, viewers), head(backend, inputs.dout, shape, viewers)]
-  const [k, v] = [head(backend, inputs.k, shape, block), head(backend, inputs.v, shape, block)]
-  const out = head(backend, actual.out, shape, viewers)
-  const lse = backend.tensor(lseRows(actual.lse, shape, viewers), [1, 1, viewers.rows])
-  const { dk, dv } = backend.kernels.attentionBackward(dout, q, k, v, out, lse, { causal, causalAlign: 'top-left' })
-  values.dk = await dk.read()
-  values.dv = await dv.read()
-  return values
-}
-
-function head(backend: Backend, whole: TypedArray, shape: AttentionShape, block: Block) {
-  return backend.tensor(rowsOf(whole, shape, block), [1, block.rows, 1, shape.headDim])
-}
-
-/** Rows of one head of [B, S, H, D]. */
-function rowsOf(whole: TypedArray, { seqlen, nHeads, headDim }: AttentionShape, { batch, head, row, rows }: Block): Float32Array {
-  const part = new Float32Array(rows * headDim)
-  for (let i = 0; i < rows; i++) {
-    const start = ((batch * seqlen + row + i) * nHeads + head) * headDim
-    part.set(whole.subarray(start, start + headDim) as Float32Array, i * headDim)
+/** Inputs depend on the shape alone, and so do the statistics. */
+function cached(folder: string | undefined, shape: AttentionShape, compute: () => RowStatistics): RowStatistics {
+  if (folder === undefined) return compute()
+  const file = join(folder, `${Object.values(shape).join('-')}.f64`)
+  const n = shape.seqlenQ
+  try {
+    const { buffer, byteOffset } = readFileSync(file)
+    const bytes = buffer.slice(byteOffset, byteOffset + 16 * n)
+    return { lse: new Float64Array(bytes, 0, n), delta: new Float64Array(bytes, 8 * n, n) }
+  } catch {
+    const statistics = compute()
+    mkdirSync(folder, { recursive: true })
+    writeFileSync(file, Buffer.concat([statistics.lse, statistics.delta].map((x) => Buffer.from(x.buffer))))
+    return statistics
   }
-  return part
-}
-
-/** Rows of one head of [B, H, S]. */
-function lseRows(whole: TypedArray, { seqlen, nHeads }: AttentionShape, { batch, head, row, rows }: Block): Float32Array {
-  const start = (batch * nHeads + head) * seqlen + row
-  return Float32Array.from(whole.subarray(start, start + rows) as Float32Array)
 }

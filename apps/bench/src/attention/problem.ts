@@ -1,10 +1,13 @@
-import type { Backend, Tensor } from '@tilegrad/tensor'
+import type { TypedArray } from '@tilegrad/tensor'
 import { randomNormal } from '../random'
 
-/** Self-attention: q, k, v and dout are [batchSize, seqlen, nHeads, headDim]. */
+export type Pass = 'forward' | 'forward+backward'
+
+/** q and dout are [batchSize, seqlenQ, nHeads, headDim], k and v [batchSize, seqlenK, nHeads, headDim]; causal is aligned bottom-right. */
 export interface AttentionShape {
   readonly batchSize: number
-  readonly seqlen: number
+  readonly seqlenQ: number
+  readonly seqlenK: number
   readonly nHeads: number
   readonly headDim: number
   readonly causal: boolean
@@ -17,28 +20,30 @@ export interface AttentionInputs {
   readonly dout: Float32Array
 }
 
-export function randomInputs({ batchSize, seqlen, nHeads, headDim }: AttentionShape): AttentionInputs {
-  const values = (seed: number) => randomNormal(batchSize * seqlen * nHeads * headDim, seed)
-  return { q: values(1), k: values(2), v: values(3), dout: values(4) }
+/** `logitScale` multiplies q: the standard deviation of the scores. */
+export function randomInputs({ batchSize, seqlenQ, seqlenK, nHeads, headDim }: AttentionShape, logitScale = 1): AttentionInputs {
+  const values = (seqlen: number, seed: number) => randomNormal(batchSize * seqlen * nHeads * headDim, seed)
+  const q = values(seqlenQ, 1)
+  if (logitScale !== 1) for (let i = 0; i < q.length; i++) q[i] = (q[i] as number) * logitScale
+  return { q, k: values(seqlenK, 2), v: values(seqlenK, 3), dout: values(seqlenQ, 4) }
 }
 
-export type AttentionTensors = { readonly [name in keyof AttentionInputs]: Tensor }
-
-export function upload(
-  backend: Backend,
-  inputs: AttentionInputs,
-  { batchSize, seqlen, nHeads, headDim }: AttentionShape,
-): AttentionTensors {
-  const tensor = (data: Float32Array) => backend.tensor(data, [batchSize, seqlen, nHeads, headDim])
-  return { q: tensor(inputs.q), k: tensor(inputs.k), v: tensor(inputs.v), dout: tensor(inputs.dout) }
-}
-
+/** Results on the host, in the layout of the inputs; lse [batchSize, nHeads, seqlenQ] where there is one. */
 export interface AttentionResult {
-  readonly out: Tensor
-  readonly lse?: Tensor
-  readonly gradients?: { readonly dq: Tensor; readonly dk: Tensor; readonly dv: Tensor }
+  readonly out: TypedArray
+  readonly lse?: TypedArray | undefined
+  readonly gradients?: { readonly dq: TypedArray; readonly dk: TypedArray; readonly dv: TypedArray } | undefined
 }
 
-export function release({ out, lse, gradients }: AttentionResult): void {
-  for (const tensor of [out, lse, gradients?.dq, gradients?.dk, gradients?.dv]) tensor?.dispose()
+/** Something that computes attention, loaded and holding its inputs. Each `call` replaces the result of the one before. */
+export interface AttentionRunner {
+  /** What it runs on, with its version or instruction set. */
+  readonly device: string
+  call(): void | Promise<void>
+  /** Resolves when all calls so far are done. */
+  sync(): Promise<void>
+  result(): Promise<AttentionResult>
+  /** Most bytes that tensors took since the inputs were there, the inputs not counted; null if it does not count. */
+  peakTensorBytes(): number | null
+  close(): Promise<void>
 }

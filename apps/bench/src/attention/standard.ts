@@ -1,11 +1,12 @@
 import type { Backend, Tensor } from '@tilegrad/tensor'
-import type { AttentionResult, AttentionShape, AttentionTensors } from './problem'
+import type { AttentionShape } from './problem'
+import type { AttentionTensors, TensorResult } from './tilegrad'
 
 /**
  * Attention as matmul, softmax, matmul with the same backend's kernels, holding the S × S matrix of every head: what the tiled algorithm
  * is compared with. The backward pass reuses P and works in place where it can.
  */
-export function standardAttention(backend: Backend, tensors: AttentionTensors, shape: AttentionShape, backward: boolean): AttentionResult {
+export function standardAttention(backend: Backend, tensors: AttentionTensors, shape: AttentionShape, backward: boolean): TensorResult {
   const { kernels } = backend
   const scale = 1 / Math.sqrt(shape.headDim)
   return backend.scope(() => {
@@ -26,7 +27,7 @@ export function standardAttention(backend: Backend, tensors: AttentionTensors, s
   })
 }
 
-/** Bytes that its S × S matrices take. */
-export function standardBytes({ batchSize, nHeads, seqlen }: AttentionShape, backward: boolean): number {
-  return (backward ? 2 : 1) * 4 * batchSize * nHeads * seqlen * seqlen
+/** Bytes that its Sq × Sk matrices take. */
+export function standardBytes({ batchSize, nHeads, seqlenQ, seqlenK }: AttentionShape, backward: boolean): number {
+  return (backward ? 2 : 1) * 4 * batchSize * nHeads * seqlenQ * seqlenK
 }

@@ -1,0 +1,44 @@
+import type { Array as JaxArray } from '@jax-js/jax'
+import type { AttentionInputs, AttentionRunner, AttentionShape } from '../problem'
+import { load } from './load'
+
+type Jax = typeof import('@jax-js/jax')
+
+/** jax-js on WebAssembly: jax.nn.dotProductAttention, compiled by jit, and its gradient by vjp. */
+export async function jaxRunner(inputs: AttentionInputs, shape: AttentionShape, backward: boolean): Promise<AttentionRunner> {
+  const jax = await load<Jax>('@jax-js/jax')
+  await jax.init('wasm')
+  jax.defaultDevice('wasm')
+  const { batchSize, seqlenQ, seqlenK, nHeads, headDim } = shape
+  const array = (data: Float32Array<ArrayBuffer>, seqlen: number) =>
+    jax.numpy.array(data, { shape: [batchSize, seqlen, nHeads, headDim], dtype: jax.numpy.float32 })
+  const host = inputs as Record<keyof AttentionInputs, Float32Array<ArrayBuffer>>
+  const [q, k, v] = [array(host.q, seqlenQ), array(host.k, seqlenK), array(host.v, seqlenK)]
+  const dout = array(host.dout, seqlenQ)
+  const attention = (a: JaxArray, b: JaxArray, c: JaxArray) => jax.nn.dotProductAttention(a, b, c, { isCausal: shape.causal })
+  const forward = jax.jit(attention)
+  const both = jax.jit((a: JaxArray, b: JaxArray, c: JaxArray, d: JaxArray) => {
+    const [out, pullback] = jax.vjp(attention, [a, b, c])
+    return [out, ...(pullback(d) as JaxArray[])]
+  })
+  let last: JaxArray[] = []
+  return {
+    device: 'jax-js wasm',
+    call: async () => {
+      for (const result of last) result.dispose()
+      // Arrays are consumed by what they go into; .ref keeps them.
+      last = backward ? (both(q.ref, k.ref, v.ref, dout.ref) as JaxArray[]) : [forward(q.ref, k.ref, v.ref) as JaxArray]
+      await jax.blockUntilReady(last)
+    },
+    sync: async () => {},
+    result: async () => {
+      const data: Float32Array[] = []
+      for (const result of last) data.push((await result.ref.data()) as Float32Array)
+      const [out, dq, dk, dv] = data
+      if (!out) throw new Error('attention was not called')
+      return { out, gradients: dq && dk && dv ? { dq, dk, dv } : undefined }
+    },
+    peakTensorBytes: () => null,
+    close: async () => {},
+  }
+}

@@ -1,0 +1,71 @@
+import type { AttentionShape, Pass } from './attention/problem'
+import type { GemmShape } from './gemm'
+import type { TrainingShapeOptions } from './training'
+
+/** Where kernels of ours run: `native`, `wasm`, or an instruction set as in `native:avx2`. */
+export type BackendName = 'native' | 'wasm' | `native:${string}`
+
+/** What computes attention. */
+export type Contender = BackendName | `standard-${'native' | 'wasm'}` | Peer
+
+export const peers = ['ort-node-mha', 'ort-node-gqa', 'ort-web-mha', 'jax-js', 'tfjs'] as const
+export type Peer = (typeof peers)[number]
+
+interface Timed {
+  readonly threads: number
+  readonly samples: number
+}
+
+export interface AttentionJob extends Timed {
+  readonly kind: 'attention'
+  readonly contender: Contender
+  readonly pass: Pass
+  readonly shape: AttentionShape
+  /** Where float64 statistics of a shape are kept for its other contenders. */
+  readonly cacheFolder: string
+}
+
+export interface GemmJob extends Timed {
+  readonly kind: 'gemm'
+  readonly contender: BackendName
+  readonly shape: GemmShape
+}
+
+export interface TrainingJob extends Timed {
+  readonly kind: 'train'
+  readonly contender: BackendName
+  readonly options: TrainingShapeOptions
+}
+
+/** The ceilings of a backend with so many threads. */
+export interface PeakJob {
+  readonly kind: 'peak'
+  readonly contender: BackendName
+  readonly threads: number
+}
+
+/** What one process measures. */
+export type MeasurementJob = AttentionJob | GemmJob | TrainingJob
+export type Job = MeasurementJob | PeakJob
+
+/** The runtime whose peak bounds a contender. */
+export function runtimeOf(contender: Contender): BackendName {
+  switch (contender) {
+    case 'standard-native':
+    case 'ort-node-mha':
+    case 'ort-node-gqa':
+      return 'native'
+    case 'standard-wasm':
+    case 'ort-web-mha':
+    case 'jax-js':
+    case 'tfjs':
+      return 'wasm'
+    default:
+      return contender
+  }
+}
+
+export function backendOptions(name: BackendName, threads: number) {
+  const [runtime, isa] = name.split(':') as ['native' | 'wasm', string?]
+  return { runtime, threads, ...(isa === undefined ? {} : { isa }) }
+}

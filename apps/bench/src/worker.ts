@@ -1,0 +1,36 @@
+import { type CpuBackend, createCpuBackend } from '@tilegrad/kernels-cpu'
+import { measureAttention } from './attention/measure'
+import { measureGemm } from './gemm'
+import { backendOptions, type Job } from './job'
+import { measurePeaks, type Peak } from './peaks'
+import type { Measurement } from './results'
+import { measureTraining } from './training'
+
+/** What a child process answers. */
+export type Answer = { readonly result: Measurement | Peak } | { readonly error: string }
+
+/** Runs the one job that the parent sends, answers and ends. */
+export function serveOneJob(): void {
+  process.once('message', (job: Job) => {
+    perform(job)
+      .then((result): Answer => ({ result }))
+      .catch((error: unknown): Answer => ({ error: error instanceof Error ? error.message : String(error) }))
+      // Peers leave threads behind that would keep the process alive.
+      .then((answer) => process.send?.(answer, () => process.exit()))
+  })
+}
+
+export async function perform(job: Job): Promise<Measurement | Peak> {
+  if (job.kind === 'attention') return measureAttention(job)
+  const backend = await createCpuBackend(backendOptions(job.contender, job.threads))
+  try {
+    return await performOn(backend, job)
+  } finally {
+    await backend.dispose()
+  }
+}
+
+function performOn(backend: CpuBackend, job: Exclude<Job, { kind: 'attention' }>): Promise<Measurement | Peak> {
+  if (job.kind === 'peak') return measurePeaks(backend, job.threads)
+  return job.kind === 'gemm' ? measureGemm(backend, job) : measureTraining(backend, job)
+}
