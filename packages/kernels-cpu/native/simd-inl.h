@@ -70,8 +70,15 @@ TILEGRAD_INLINE void storePartial(float* p, VF v, int64_t n) {
 #endif
 }
 
-// a·b + c, fused where the target has FMA (-ffp-contract=fast). The WASM baseline rounds twice.
-TILEGRAD_INLINE VF mulAdd(VF a, VF b, VF c) { return a * b + c; }
+// a·b + c, fused where the target has FMA (-ffp-contract=fast). The WASM baseline rounds twice; the instruction of relaxed SIMD is fused if the processor
+// has FMA and rounds twice if not, always the same way on one device: there results are bit-identical per device, not across devices.
+TILEGRAD_INLINE VF mulAdd(VF a, VF b, VF c) {
+#if defined(__wasm_relaxed_simd__)
+  return (VF)wasm_f32x4_relaxed_madd((v128_t)a, (v128_t)b, (v128_t)c);
+#else
+  return a * b + c;
+#endif
+}
 
 // Bitwise choice: `mask` lanes are all ones or all zeros, as comparisons give them.
 TILEGRAD_INLINE VF select(VI mask, VF yes, VF no) { return (VF)(((VI)yes & mask) | ((VI)no & ~mask)); }

@@ -1,5 +1,5 @@
-// The WebAssembly module: the same command queue, pool and kernels as the addon, without a C library. Built twice: with threads
-// on shared memory, and without for pages that may not share memory. src/wasm.ts holds the other end and the allocator.
+// The WebAssembly module: the same command queue, pool and kernels as the addon, without a C library. Built four times: with threads
+// on shared memory, and without for pages that may not share memory; and each with relaxed SIMD for the engines that have it. src/wasm.ts holds the other end and the allocator.
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -26,7 +26,7 @@ __attribute__((import_module("env"), import_name("milliseconds"))) double hostMi
 
 namespace tilegrad {
 
-const KernelTable* kernelTable_simd128();
+const KernelTable* kernelTable_wasm();
 
 namespace {
 
@@ -44,7 +44,7 @@ struct Engine {
   Executor executor;
 
   Engine(CommandControl& control, char* scratch, int threads)
-      : pool(threads), executor(control, *kernelTable_simd128(), Context{pool, scratch}, host) {}
+      : pool(threads), executor(control, *kernelTable_wasm(), Context{pool, scratch}, host) {}
 };
 
 alignas(Engine) char place[sizeof(Engine)];
@@ -52,9 +52,9 @@ Engine* engine = nullptr;
 
 }  // namespace
 
-TILEGRAD_EXPORT("kernel_count") int kernelCount() { return kernelTable_simd128()->count; }
-TILEGRAD_EXPORT("kernel_name") const char* kernelName(int index) { return kernelTable_simd128()->entries[index].name; }
-TILEGRAD_EXPORT("lanes") int lanes() { return kernelTable_simd128()->lanes; }
+TILEGRAD_EXPORT("kernel_count") int kernelCount() { return kernelTable_wasm()->count; }
+TILEGRAD_EXPORT("kernel_name") const char* kernelName(int index) { return kernelTable_wasm()->entries[index].name; }
+TILEGRAD_EXPORT("lanes") int lanes() { return kernelTable_wasm()->lanes; }
 TILEGRAD_EXPORT("scratch_bytes") size_t scratchBytes() { return kScratchBytes; }
 
 // Once, before anything runs.

@@ -58,7 +58,7 @@ describe.skipIf(!executablePath)('headless Chromium', () => {
     async () => {
       const { crossOriginIsolated, info, passed, failures } = await runPage('/isolated')
       expect(crossOriginIsolated).toBe(true)
-      expect(info).toMatchObject({ driver: 'wasm simd128, 2 threads (the native addon needs Node)', features: { threads: 2 } })
+      expect(info).toMatchObject({ driver: 'wasm relaxed-simd, 2 threads (the native addon needs Node)', features: { threads: 2 } })
       expect(failures).toEqual([])
       expect(passed).toBe(conformanceCases({ sizes: 'small' }).length)
     },
@@ -71,7 +71,7 @@ describe.skipIf(!executablePath)('headless Chromium', () => {
       const { crossOriginIsolated, info, passed, failures } = await runPage('/plain')
       expect(crossOriginIsolated).toBe(false)
       expect(info).toMatchObject({
-        driver: 'wasm simd128, 1 thread (the native addon needs Node; the page is not cross-origin isolated)',
+        driver: 'wasm relaxed-simd, 1 thread (the native addon needs Node; the page is not cross-origin isolated)',
         features: { threads: 1 },
       })
       expect(failures).toEqual([])

@@ -4,6 +4,7 @@ import type { Engine } from './engine'
 import { describeMachine, type Machine } from './machine'
 import { createNativeEngine } from './native'
 import { createWasmEngine } from './wasm'
+import type { WasmIsa } from './wasm-module'
 
 /** Options of createCpuBackend. */
 export interface CpuBackendOptions {
@@ -29,7 +30,7 @@ export async function createBackend(options: CpuBackendOptions, isa?: string): P
   if (!(maxBytes > 0)) throw new ArgumentError('createCpuBackend', 'maxBytes must be > 0', `${maxBytes}`)
   const engineOptions = { threads, maxBytes }
 
-  if (runtime === 'wasm') return backendOf(await createWasmEngine(engineOptions), machine)
+  if (runtime === 'wasm') return backendOf(await createWasmEngine(engineOptions, isa as WasmIsa | undefined), machine)
   try {
     return backendOf(await createNativeEngine(engineOptions, isa), machine)
   } catch (error) {

@@ -4,7 +4,7 @@ import type { CommandRing } from './command-ring'
 /** A command queue, the threads that run it and the memory that it works on: the native addon's or WebAssembly's. */
 export interface Engine {
   readonly runtime: 'native' | 'wasm'
-  /** `avx512`, `avx2`, `baseline`, `neon` or `simd128`. */
+  /** `avx512`, `avx2`, `baseline`, `neon`, `relaxed-simd` or `simd128`. */
   readonly isa: string
   /** float32 lanes of a vector. */
   readonly lanes: number

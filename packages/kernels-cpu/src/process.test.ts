@@ -7,6 +7,7 @@ import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { bundle } from './bundle.testing'
 import { nativeIsas } from './native'
+import { wasmIsas } from './wasm-module'
 
 const run = promisify(execFile)
 const isas = await nativeIsas()
@@ -48,7 +49,7 @@ describe('without the native addon', () => {
     const { sum, driver, reason } = await child('auto', 2)
     expect(sum).toEqual([2, 4, 6])
     expect(reason).toBe(`native addon not built: no build for ${process.platform}-${process.arch}`)
-    expect(driver).toBe(`wasm simd128, 2 threads (${reason})`)
+    expect(driver).toBe(`wasm ${wasmIsas()[0]}, 2 threads (${reason})`)
   })
 
   test("'native' fails with causes and remedies", async () => {

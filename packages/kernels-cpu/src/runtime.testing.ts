@@ -163,9 +163,9 @@ export function testRuntime(create: Create, threads: number): void {
     expect(() => backend.tensor([1, 2, 3], [2])).toThrow(ShapeError)
     expect(() => backend.tensor([1], [1, -1])).toThrow(ShapeError)
     expect(() => backend.tensor(new Uint16Array(2), [2])).toThrow(
-      'tensor: Float32Array, Float64Array or number[] for an array without a dtype, got Uint16Array',
+      "tensor: dtype must be 'f16' or 'bf16' for a Uint16Array of bits, got none",
     )
-    expect(() => backend.tensor([1], [1], 'bf16')).toThrow('tensor: Uint16Array of raw bits for bf16, got Array')
+    expect(() => backend.tensor([1], [1], 'bf16')).toThrow('tensor: data of dtype bf16 must be Uint16Array, got number[]')
     expect(await backend.tensor(Float64Array.of(0.1), []).read()).toEqual(Float32Array.of(0.1))
     expect(await backend.tensor([7], [1], 'i32').read()).toEqual(Int32Array.of(7))
     expect(await backend.tensor(Uint16Array.of(0x3c00), [1], 'f16').read()).toEqual(Uint16Array.of(0x3c00))

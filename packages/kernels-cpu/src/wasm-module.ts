@@ -8,6 +8,7 @@ export interface WasmMemory {
 }
 export type WasmModule = object
 declare const WebAssembly: {
+  validate(bytes: Uint8Array): boolean
   compile(bytes: ArrayBuffer | Uint8Array): Promise<WasmModule>
   Instance: new (module: WasmModule, imports: object) => { readonly exports: object }
   Memory: new (limits: { initial: number; maximum: number; shared: boolean }) => WasmMemory
@@ -24,15 +25,38 @@ export interface WasmExports {
   drain(): void
 }
 
+/** `simd128` is the baseline; `relaxed-simd` has a fused multiply-add, whose result may differ between devices in the last bit, never on one device. */
+export type WasmIsa = 'relaxed-simd' | 'simd128'
+
+// (module (func (result v128) three times (i8x16.splat (i32.const 0)), then f32x4.relaxed_madd))
+const zero = [0x41, 0x00, 0xfd, 0x0f]
+const relaxedMultiplyAdd = Uint8Array.of(
+  ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
+  ...[0x01, 0x05, 0x01, 0x60, 0x00, 0x01, 0x7b],
+  ...[0x03, 0x02, 0x01, 0x00],
+  ...[0x0a, 0x13, 0x01, 0x11, 0x00, ...zero, ...zero, ...zero, 0xfd, 0x85, 0x02, 0x0b],
+)
+
+/** The instruction sets that this engine runs, the best first. */
+export function wasmIsas(): readonly [WasmIsa, ...WasmIsa[]] {
+  return WebAssembly.validate(relaxedMultiplyAdd) ? ['relaxed-simd', 'simd128'] : ['simd128']
+}
+
 // Written out in full, so that bundlers find the files.
 const urls = {
-  threads: () => new URL('../build/wasm/tilegrad-threads.wasm', import.meta.url),
-  single: () => new URL('../build/wasm/tilegrad-single.wasm', import.meta.url),
+  'relaxed-simd': {
+    threads: () => new URL('../build/wasm/tilegrad-threads-relaxed.wasm', import.meta.url),
+    single: () => new URL('../build/wasm/tilegrad-single-relaxed.wasm', import.meta.url),
+  },
+  simd128: {
+    threads: () => new URL('../build/wasm/tilegrad-threads.wasm', import.meta.url),
+    single: () => new URL('../build/wasm/tilegrad-single.wasm', import.meta.url),
+  },
 }
 
 /** Compiles the module for shared memory or the one without threads. @throws DeviceError */
-export async function compileModule(variant: keyof typeof urls): Promise<WasmModule> {
-  const url = urls[variant]()
+export async function compileModule(isa: WasmIsa, variant: 'threads' | 'single'): Promise<WasmModule> {
+  const url = urls[isa][variant]()
   try {
     if (isNode && url.protocol === 'file:') {
       const { readFile } = await importNode('fs/promises')

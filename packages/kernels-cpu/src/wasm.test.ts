@@ -2,16 +2,24 @@ import { DeviceError, OutOfMemoryError } from '@tilegrad/tensor'
 import { testBackend, testDeterminism } from '@tilegrad/testing'
 import { describe, expect, test } from 'vitest'
 import { declareSuite } from '../../../suite.shared'
+import { createBackend } from './create'
 import { createCpuBackend } from './index'
+import { allIsas } from './isas.testing'
 import { type Create, testRuntime } from './runtime.testing'
 
 declareSuite('cpu-wasm')
 
 const create: Create = (options) => createCpuBackend({ ...options, runtime: 'wasm' })
+const createSimd128: Create = (options) => createBackend({ ...options, runtime: 'wasm' }, 'simd128')
+const createRelaxedSimd: Create = (options) => createBackend({ ...options, runtime: 'wasm' }, 'relaxed-simd')
 
-testBackend('conformance with threads', () => create({ threads: 2 }))
-testBackend('conformance in the caller’s thread', () => create({ threads: 1 }), { sizes: 'small' })
-testDeterminism('determinism', (threads) => create({ threads }))
+testBackend('conformance with threads', () => createSimd128({ threads: 2 }))
+testBackend('conformance in the caller’s thread', () => createSimd128({ threads: 1 }), { sizes: 'small' })
+// The same kernels but for mulAdd.
+testBackend('conformance with relaxed SIMD', () => createRelaxedSimd({ threads: 2 }), { sizes: 'small' })
+testBackend('conformance with relaxed SIMD in the caller’s thread', () => createRelaxedSimd({ threads: 1 }), { sizes: 'small' })
+testDeterminism('determinism', (threads) => createSimd128({ threads }))
+testDeterminism('determinism with relaxed SIMD', (threads) => createRelaxedSimd({ threads }))
 
 describe('wasm with threads', () => {
   testRuntime(create, 2)
@@ -19,6 +27,30 @@ describe('wasm with threads', () => {
 
 describe('wasm in the caller’s thread', () => {
   testRuntime(create, 1)
+})
+
+describe('instruction sets', () => {
+  const isas = allIsas.filter(({ runtime }) => runtime === 'wasm').map(({ isa }) => isa)
+
+  test('the best that the engine has is taken, and info says which', async () => {
+    expect(isas).toEqual(['relaxed-simd', 'simd128'])
+    const backend = await create({ threads: 2 })
+    expect(backend.info).toMatchObject({ driver: 'wasm relaxed-simd, 2 threads', features: { runtime: 'wasm', isa: 'relaxed-simd' } })
+    await backend.dispose()
+  })
+
+  test.each([
+    { isa: 'simd128', possible: [0] },
+    // Without FMA in the processor it rounds twice.
+    { isa: 'relaxed-simd', possible: [2 ** -24, 0] },
+  ])('$isa rounds a multiply-add as it should', async ({ isa, possible }) => {
+    const backend = await createBackend({ runtime: 'wasm', threads: 1 }, isa)
+    const x = 1 + 2 ** -12
+    // (1 + 2^-12)² is 2^-24 more than the nearest float32.
+    const out = backend.kernels.matmul(backend.tensor([-(1 + 2 ** -11), x], [1, 2]), backend.tensor([1, x], [2, 1]))
+    expect(possible).toContain((await out.read())[0])
+    await backend.dispose()
+  })
 })
 
 test('memory grows up to 4 GiB, then OutOfMemoryError', async () => {

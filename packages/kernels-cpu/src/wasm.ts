@@ -4,7 +4,16 @@ import { CommandRing, controlBytes, disposedError } from './command-ring'
 import type { Engine, EngineOptions } from './engine'
 import { isNode } from './node'
 import { WasmHeap } from './wasm-heap'
-import { compileModule, createMemory, instantiate, kernelNames, type WasmMemory, type WasmModule } from './wasm-module'
+import {
+  compileModule,
+  createMemory,
+  instantiate,
+  kernelNames,
+  type WasmIsa,
+  type WasmMemory,
+  type WasmModule,
+  wasmIsas,
+} from './wasm-module'
 import { type EngineWorker, startWorker, type WorkerMessage } from './wasm-workers'
 
 const STACK_BYTES = 256 * 1024
@@ -13,15 +22,16 @@ const ALIGNMENT = 64
 /**
  * Starts the WebAssembly engine: on `threads` workers with shared memory, or without workers in the caller's thread where memory cannot be shared
  * and, in Node, for one thread.
+ * @param isa Instruction set, the best that there is by default.
  * @throws DeviceError if the modules do not load or the workers do not start.
  */
-export async function createWasmEngine(options: EngineOptions): Promise<Engine> {
+export async function createWasmEngine(options: EngineOptions, isa: WasmIsa = wasmIsas()[0]): Promise<Engine> {
   const reason = whyNoSharing()
   const inline = reason !== undefined || (isNode && options.threads === 1)
   const threads = inline ? 1 : options.threads
-  const module = await compileModule(inline ? 'single' : 'threads')
+  const module = await compileModule(isa, inline ? 'single' : 'threads')
   const memory = createMemory(!inline)
-  const engine = new WasmEngine(module, memory, inline, { ...options, threads }, options.threads > 1 ? reason : undefined)
+  const engine = new WasmEngine(isa, module, memory, inline, { ...options, threads }, options.threads > 1 ? reason : undefined)
   await engine.start()
   return engine
 }
@@ -35,7 +45,6 @@ function whyNoSharing(): string | undefined {
 
 class WasmEngine implements Engine {
   readonly runtime = 'wasm'
-  readonly isa = 'simd128'
   readonly lanes: number
   readonly threads: number
   readonly kernels: readonly string[]
@@ -46,6 +55,7 @@ class WasmEngine implements Engine {
   private workers: EngineWorker[] = []
 
   constructor(
+    readonly isa: WasmIsa,
     private readonly module: WasmModule,
     private readonly memory: WasmMemory,
     private readonly inline: boolean,

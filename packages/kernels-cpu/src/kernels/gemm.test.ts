@@ -2,9 +2,7 @@ import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { CpuBackend } from '../backend'
 import { createBackend } from '../create'
-import { nativeIsas } from '../native'
-
-const runtimes = [...(await nativeIsas()), 'wasm']
+import { allIsas } from '../isas.testing'
 
 /** One product: sizes, layouts and epilogue, and a seed for its elements. */
 interface Case {
@@ -101,8 +99,8 @@ async function product(backend: CpuBackend, c: Case): Promise<Float32Array> {
 const largest = (values: Float64Array) => values.reduce((max, value) => Math.max(max, Math.abs(value)), 0)
 const difference = (x: ArrayLike<number>, y: Float64Array) => largest(y.map((value, i) => (x[i] as number) - value))
 
-describe.each(runtimes)('%s', (isa) => {
-  const create = (threads: number) => (isa === 'wasm' ? createBackend({ runtime: 'wasm', threads }) : createBackend({ threads }, isa))
+describe.each(allIsas)('$isa', ({ runtime, isa }) => {
+  const create = (threads: number) => createBackend({ runtime, threads }, isa)
   let one: CpuBackend
   let three: CpuBackend
   beforeAll(async () => {

@@ -1,8 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { createBackend } from '../create'
-import { nativeIsas } from '../native'
-
-const runtimes = [...(await nativeIsas()), 'wasm']
+import { allIsas } from '../isas.testing'
 
 /** Floats in [low, high] whose bit patterns are evenly spaced, so that every exponent is swept, and the ends. */
 function sweep(low: number, high: number): Float32Array {
@@ -33,8 +31,8 @@ const functions = [
   { name: 'sqrt', index: 4, exact: Math.sqrt, low: 0, high: 3.4e38, ulps: 0.5 },
 ]
 
-describe.each(runtimes)('%s', (isa) => {
-  const create = () => (isa === 'wasm' ? createBackend({ runtime: 'wasm', threads: 1 }) : createBackend({ threads: 1 }, isa))
+describe.each(allIsas)('$isa', ({ runtime, isa }) => {
+  const create = () => createBackend({ runtime, threads: 1 }, isa)
 
   async function evaluate(index: number, x: Float32Array): Promise<Float32Array> {
     const backend = await create()
