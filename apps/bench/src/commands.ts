@@ -4,6 +4,8 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import type { Pass } from './attention/problem'
 import type { BackendName, Contender } from './job'
 import { type AttentionFilters, attentionContenders, type Planned, planAttention, planDecoding, planGemm, planTraining } from './plan'
+import { benchPrecision } from './precision'
+import { writeMeasurements } from './report'
 import { allThreads, session } from './session'
 
 interface CommonFlags {
@@ -21,6 +23,15 @@ interface AttentionFlags extends CommonFlags {
   readonly mask: ('causal' | 'full')[]
   readonly pass: Pass[]
   readonly heads: number
+}
+
+interface PrecisionFlags {
+  readonly seqlen: number[]
+  readonly logitScale: number[]
+  readonly headDim: number
+  readonly backend: 'native' | 'wasm'
+  readonly causal: boolean
+  readonly json: string
 }
 
 const decodedKeys = 65536
@@ -67,6 +78,27 @@ benchmark('train', 'whole training steps: forward, loss, backward, clipping and 
 benchmark('memory', 'time and peak memory of flash and standard attention over N, and flash alone up to N 131,072').action(
   (flags: CommonFlags) => run('memory', flags, memoryRows(flags)),
 )
+
+program
+  .command('precision')
+  .description('errors of flash and standard attention against float64, over N and logit scale')
+  .option('--seqlen <list>', 'sequence lengths, N', integers, [128, 512, 2048, 4096])
+  .option('--logit-scale <list>', 'standard deviations of the scores', integers, [1, 4, 16, 64])
+  .option('--head-dim <n>', 'head dimension, D', integer, 64)
+  .addOption(new Option('--backend <name>', 'where kernels run').choices(['native', 'wasm']).default('native'))
+  .option('--causal', 'causal instead of full', false)
+  .option('--json <file>', 'where the results go', 'runs/bench/precision.json')
+  .action((flags: PrecisionFlags) => {
+    const { seqlen, logitScale, backend, ...options } = flags
+    return benchPrecision({ ...options, seqlens: seqlen, logitScales: logitScale, runtime: backend })
+  })
+
+program
+  .command('report')
+  .description('docs/measurements.md and its plots from the JSON of a run on an idle machine')
+  .option('--json <file>', 'results of a run', 'runs/bench/all.json')
+  .option('--out <folder>', 'where measurements.md and plots/ go', 'docs')
+  .action(({ json, out }: { json: string; out: string }) => writeMeasurements(json, out))
 
 async function run(name: string, flags: CommonFlags, rows: readonly Planned[]): Promise<void> {
   await session(rows, { json: flags.json ?? `runs/bench/${name}.json`, keepDisturbed: flags.busy })
