@@ -5,8 +5,9 @@
 // and 10 loads for 16 FMAs stay under the 2 loads per cycle of the cores that have AVX-512. 16 registers (AVX2, SSE, WASM) hold 4 × 2 accumulators, 2 of b
 // and one broadcast; 32 registers hold 8 × 2 with AVX-512, and with NEON, whose vectors are short and whose FMA pipes are four, 4 × 4.
 //
-// In WebAssembly (V8 on a Zen 5 core, 60 GFLOP/s of 128-bit multiply-adds, fused or not) attention runs at 75 % of that peak forward and at 77 % backward. Lost: k unrolled by
-// 2 and by 4 (57 and 45 % forward), because the compiler then moves the loads of all steps to the front and V8, which spills early, has 15 registers.
+// In WebAssembly (V8 on a Zen 5 core, 60 GFLOP/s of 128-bit multiply-adds, fused or not) attention runs at 74 to 81 % of that peak, forward and backward.
+// Lost: a 3 × 4 tile (45 %) and k unrolled by 2 and by 4 (57 and 45 %), because the compiler then moves the loads of all steps to the front, and V8 has 15
+// registers and spills. 4 × 3 and more rows are not possible: 12 columns do not divide 64, and the rows of a strip share one vector in OnlineSoftmax.
 #pragma once
 #include "simd-inl.h"
 
