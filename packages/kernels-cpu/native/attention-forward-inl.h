@@ -51,7 +51,7 @@ struct AttentionForward {
     const int64_t nBlocks = ceilDiv(size.seqlenK, kBlockN);
     const int64_t head = task / nBlocks, begin = task % nBlocks * kBlockN;  // head: b·nHeadsK + hk
     const int64_t b = head / size.nHeadsK, hk = head % size.nHeadsK;
-    const int64_t rows = minOf(kBlockN, size.seqlenK - begin), rowsPad = minOf(kBlockN, seqlenKPad - begin);
+    const int64_t rows = minOf(kBlockN, size.seqlenK - begin), rowsPad = padTo(rows, kNR);  // strips read whole panels and no more
     packPanels<kNR>(k + b * kStrides.batch + hk * kStrides.head + begin * kStrides.seq, kStrides.seq, rows, rowsPad, size.headDim,
                     kPanels + (head * seqlenKPad + begin) * size.headDim);
     packRows(v + b * vStrides.batch + hk * vStrides.head + begin * vStrides.seq, vStrides.seq, rows, rowsPad, size.headDimV, headDimVPad, 1.0f,
@@ -62,26 +62,20 @@ struct AttentionForward {
   template <int MR>
   TILEGRAD_INLINE void strip(const float* qPanel, const float* kHead, const float* vHead, int64_t rowBegin, int64_t rowEnd, int64_t tileBegin,
                              int64_t tileEnd, float* scores, OnlineSoftmax<MR>& softmax, float* o) const {
-    // 2. what the strip sees of the tile, in whole panels; the rest is skipped
+    // 2. what the strip sees of the tile, from a whole panel to a whole vector; the rest is skipped
     const Range visited = schedule.visitedKeys(rowBegin, rowEnd);
     const int64_t keyBegin = maxOf(tileBegin, visited.begin) / kNR * kNR;
-    const int64_t keyEnd = minOf(tileEnd, padTo(visited.end, kNR));
+    const int64_t keyEnd = minOf(tileEnd, padTo(visited.end, kLanes));
     if (keyEnd <= keyBegin) return;
     const int64_t count = keyEnd - keyBegin;
     const bool full = schedule.full(rowBegin, rowEnd, keyBegin, keyEnd);
-    // 3. scores = q·kᵀ, and their row maxima while they are in registers
+    // 3. scores = q·kᵀ and their row maxima
     VF tileMax[MR];
     for (int r = 0; r < MR; r++) tileMax[r] = splat(-__builtin_inff());
-    for (int64_t j = 0; j < count; j += kNR) {
-      VF acc[MR][kNV];
-      clear(acc);
-      multiplyAdd<MR, kNV, 1, MR>(size.headDim, qPanel, kHead + (keyBegin + j) * size.headDim, kNR, acc);
-      if (options.softcap > 0) softcapTile(acc);
-      storeTile(acc, scores + j, kBlockN);
-#pragma GCC unroll 16
-      for (int r = 0; r < MR; r++)
-#pragma GCC unroll 8
-        for (int v = 0; v < kNV; v++) tileMax[r] = max(tileMax[r], acc[r][v]);
+    int64_t j = 0;
+    for (; j + kNR <= count; j += kNR) scorePanel<MR, kNV>(qPanel, kHead + (keyBegin + j) * size.headDim, scores + j, tileMax);
+    for (int64_t v = 0; j < count; j += kLanes, v += kLanes) {
+      scorePanel<MR, 1>(qPanel, kHead + (keyBegin + j - v) * size.headDim + v, scores + j, tileMax);
     }
     // 4. mask, softmax, and rescale O where a row's maximum has grown
     if (!full) {
@@ -104,10 +98,24 @@ struct AttentionForward {
     multiplyAddStrip<MR, int(kBlockN), 1>(count, scores, vHead + keyBegin * headDimVPad, headDimVPad, o, headDimVPad, headDimVPad);
   }
 
-  template <int MR>
-  TILEGRAD_INLINE void softcapTile(VF (&acc)[MR][kNV]) const {
+  // Scores of MR rows against NV vectors of keys of one panel, and their row maxima while they are in registers.
+  template <int MR, int NV>
+  TILEGRAD_INLINE void scorePanel(const float* qPanel, const float* kPanel, float* scores, VF (&tileMax)[MR]) const {
+    VF acc[MR][NV];
+    clear(acc);
+    multiplyAdd<MR, NV, 1, MR>(size.headDim, qPanel, kPanel, kNR, acc);
+    if (options.softcap > 0) softcapTile(acc);
+    storeTile(acc, scores, kBlockN);
+#pragma GCC unroll 16
     for (int r = 0; r < MR; r++)
-      for (int v = 0; v < kNV; v++) acc[r][v] = tanh(acc[r][v]) * splat(options.afterTanh());
+#pragma GCC unroll 8
+      for (int v = 0; v < NV; v++) tileMax[r] = max(tileMax[r], acc[r][v]);
+  }
+
+  template <int MR, int NV>
+  TILEGRAD_INLINE void softcapTile(VF (&acc)[MR][NV]) const {
+    for (int r = 0; r < MR; r++)
+      for (int v = 0; v < NV; v++) acc[r][v] = tanh(acc[r][v]) * splat(options.afterTanh());
   }
 
   // One task: kBlockM rows of one head, and one of nSplits parts of the keys that they see.

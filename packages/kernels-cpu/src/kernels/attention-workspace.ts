@@ -6,8 +6,9 @@ const dimPad = 16
 const blockM = 64
 const backwardBlockM = 64
 
-/** Up to so many queries per head, attention_decode reads K and V in place; beyond, packing them pays. */
+/** Up to so many queries per head, or query rows per key head, attention_decode reads K and V in place; beyond, packing them pays. */
 const decodeSeqlenQ = 8
+const decodeRowsPerKeyHead = 32
 /** Query rows, of one key head or of several, that a task of attention_decode takes. */
 const decodeRows = 128
 
@@ -21,8 +22,9 @@ const decodeMinKeysPerSplit = 512
 const padTo = (n: number, multiple: number) => Math.ceil(n / multiple) * multiple
 
 /** Which of the two forward kernels suits: by shape alone, so that results do not depend on the machine's load. */
-export function attentionForwardKernel({ seqlenQ }: AttentionProblem): 'attention_decode' | 'attention_forward' {
-  return seqlenQ <= decodeSeqlenQ ? 'attention_decode' : 'attention_forward'
+export function attentionForwardKernel({ seqlenQ, nHeads, nHeadsK }: AttentionProblem): 'attention_decode' | 'attention_forward' {
+  const few = seqlenQ <= decodeSeqlenQ || (seqlenQ * nHeads) / nHeadsK <= decodeRowsPerKeyHead
+  return few ? 'attention_decode' : 'attention_forward'
 }
 
 /** Into how many parts the keys of each task are cut: by shape alone, so that results do not depend on the thread count. */

@@ -13,15 +13,22 @@ export function attentionKernels(ctx: KernelContext): Pick<Kernels, 'attentionFo
     attentionForward(q, k, v, options = {}) {
       const problem = checkAttentionForward(ctx.backend, q, k, v, options)
       if (problem.dtype !== 'f32') ctx.unsupported('attentionForward', problem.dtype)
-      const { batchSize, seqlenQ, nHeads, headDimV } = problem
-      const out = ctx.empty([batchSize, seqlenQ, nHeads, headDimV])
-      const lse = ctx.empty([batchSize, nHeads, seqlenQ])
-      const workspace = ctx.temporary([attentionForwardWorkspace(problem)])
+      const out = ctx.empty(problem.outShape)
+      const lse = ctx.empty(problem.lseShape)
+      const floats = attentionForwardWorkspace(problem)
+      const workspace = floats > 0 ? ctx.address(ctx.temporary([floats])) : 0
       ctx.run(
         attentionForwardKernel(problem),
-        ...[q, k, v, out, lse, workspace].map((tensor) => ctx.address(tensor)),
+        ctx.address(q),
+        ctx.address(k),
+        ctx.address(v),
+        ctx.address(out),
+        ctx.address(lse),
+        workspace,
         ...sizes(problem),
-        ...[q, k, v].flatMap(headStrides),
+        ...headStrides(q),
+        ...headStrides(k),
+        ...headStrides(v),
         ...scoreOptions(problem),
         attentionForwardSplits(problem),
       )
