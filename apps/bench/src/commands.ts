@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
@@ -101,7 +102,11 @@ program
   .action(({ json, out }: { json: string; out: string }) => writeMeasurements(json, out))
 
 async function run(name: string, flags: CommonFlags, rows: readonly Planned[]): Promise<void> {
-  await session(rows, { json: flags.json ?? `runs/bench/${name}.json`, keepDisturbed: flags.busy })
+  try {
+    await session(rows, { json: flags.json ?? `runs/bench/${name}.json`, keepDisturbed: flags.busy })
+  } finally {
+    rmSync(cacheFolder, { recursive: true, force: true })
+  }
 }
 
 function attentionRows(flags: AttentionFlags): Planned[] {
