@@ -1,8 +1,7 @@
 import { createReferenceBackend } from '@tilegrad/core-math'
 import type { Backend, Tensor, TypedArray } from '@tilegrad/tensor'
-import { AdamW, GPT, type GPTConfig } from '@tilegrad/transformer'
+import { AdamW, GPT, type GPTConfig, trainingFlops } from '@tilegrad/transformer'
 import { type Check, check, forwardFactor, gradientFactor } from './check'
-import { trainingFlops } from './flops'
 import type { TrainingJob } from './job'
 import { processMemory, resetPeakMemory } from './memory'
 import { randomIntegers } from './random'
@@ -50,14 +49,7 @@ export async function measureTraining(backend: Backend, { options, samples, thre
   return {
     device: backend.info.driver,
     bytes: null,
-    flops: trainingFlops({
-      tokens: batchSize * context,
-      seqlen: context,
-      nLayers,
-      nHeads,
-      headDim: model.config.headDim,
-      matmulParameters: matmulParameters(model),
-    }),
+    flops: batchSize * trainingFlops(model.config, context),
     checks,
     timing,
     memory,
@@ -109,14 +101,4 @@ async function lossAndGradients(model: GPT, tokens: Tensor, targets: Tensor): Pr
   loss.dispose()
   model.tape.zeroGrad(model.parameters().values())
   return values
-}
-
-/** See TrainingShape: matrices that every token is multiplied with. */
-function matmulParameters(model: GPT): number {
-  let count = 0
-  for (const [name, { shape }] of model.parameters()) {
-    const embedding = /[.](wpe|wte|embed_tokens)[.]/.test(name)
-    if (shape.length === 2 && !embedding) count += (shape[0] as number) * (shape[1] as number)
-  }
-  return count + (model.config.tieEmbeddings ? model.config.vocabSize * model.config.dModel : 0)
 }
