@@ -42,3 +42,11 @@ it('ends on a machine that is busy throughout, and says so', async () => {
   expect(timing.samples).toHaveLength(5)
   expect(timing).toMatchObject({ retaken: 5, disturbed: 5 })
 })
+
+it('judges the whole of a sample that is many calls', async () => {
+  const work = { call: () => new Promise<void>((resolve) => setTimeout(resolve, 2)), sync: async () => {} }
+  const judged: number[] = []
+  const timing = await time(work, { samples: 5, threads: 1 }, () => (seconds) => judged.push(seconds) === 0)
+  expect(timing.callsPerSample).toBeGreaterThan(1)
+  expect(judged).toEqual(timing.samples.map((seconds) => seconds * timing.callsPerSample))
+})

@@ -38,7 +38,7 @@ export async function time(workload: Workload, { samples, threads }: TimingOptio
   while (clean.length < samples && clean.length + disturbed.length < samples * (1 + retakesPerSample)) {
     const wasDisturbed = watch(threads)
     const seconds = await sample(workload, calls)
-    ;(wasDisturbed(seconds) ? disturbed : clean).push(seconds)
+    ;(wasDisturbed(seconds * calls) ? disturbed : clean).push(seconds)
   }
   const missing = samples - clean.length
   const fillers = disturbed.sort((a, b) => a - b).slice(0, missing)
