@@ -2,15 +2,12 @@
 // with other tiles; it mirrors core-math/src/attention-forward.ts as that does, and the merge of splits is FlashDecoding's.
 //
 // Few rows read each key, so time is what K and V take from memory: they are read once, in place, by all rows of the query heads that share a key head
-// (packing would write and read them once more), and in the order in which they lie. A task owns all key heads of one part of the keys, as far as their rows are at most
-// kDecodeRows: heads that lie side by side are then read as one stream. Head by head the same kernel reached 43 % of the memory's bandwidth at 8 heads
-// of 64, since a row of one head is a few cache lines and what the hardware fetches around it is another task's. While a block of
-// keys is worked on, head by head, from L2, the next one is prefetched line by line.
+// (packing would write and read them once more), and in the order in which they lie. A task owns all key heads of one part of the keys, as far as their
+// rows are at most kDecodeRows: heads that lie side by side are then one stream. Head by head, a row would be a few cache lines and a gap, too short for the
+// hardware to foresee, and what it fetches around a row belongs to another task. Arithmetic between the loads hides the stream's next lines from the hardware
+// too: while a block of keys is worked on, head by head, from L2, the next one is prefetched line by line.
 // FLOPs: 2·Sq·Sk·(D + Dv) per head. Bytes: K and V once.
-// Measured on two Zen 5 cores, a busy machine, best of many: 65 to 80 % of what a parallel sum reads per second (8 heads of 64, Sq 1, Sk 64K), 17 instead of
-// 23 GB/s without the prefetch. Blocks of 16 to 256 KiB and prefetching into L1 or L2 made no difference above the noise.
-//
-// Arguments: as attention_forward's. Workspace (floats): partial results nSplits·B·Hq·Sq·(DvPad + 2) if nSplits > 1.
+// Workspace (floats): partial results nSplits·B·Hq·Sq·(DvPad + 2) if nSplits > 1.
 #pragma once
 #include "attention-output-inl.h"
 
@@ -102,28 +99,10 @@ struct PrefetchRows {
   }
 };
 
-struct AttentionDecode {
-  const float *q, *k, *v;
-  AttentionSizes size;
-  HeadStrides qStrides, kStrides, vStrides;
-  ScoreOptions options;
-  AttentionOutput output;
+struct AttentionDecode : AttentionForwardProblem {
+  AttentionOutput output{*this, workspace};
 
-  Schedule schedule;
-  int64_t headDimPad, headDimVPad;
-
-  explicit AttentionDecode(Reader& args) {
-    q = args.ptr(), k = args.ptr(), v = args.ptr(), output.out = args.ptr(), output.lse = args.ptr(), output.partial = args.ptr();
-    size.read(args);
-    qStrides = readStrides(args), kStrides = readStrides(args), vStrides = readStrides(args);
-    options.read(args);
-    output.nSplits = args.i64();
-    schedule = Schedule(size.seqlenQ, size.seqlenK, options.diagonalMin, options.diagonalMax);
-    headDimPad = padTo(size.headDim, kDimPad);
-    headDimVPad = padTo(size.headDimV, kDimPad);
-    output.size = size;
-    output.headDimVPad = headDimVPad;
-  }
+  using AttentionForwardProblem::AttentionForwardProblem;
 
   // The rows of a key head: all queries of its first query head, then of the next.
   int64_t rowsPerKeyHead() const { return size.groupSize() * size.seqlenQ; }
@@ -278,7 +257,7 @@ struct AttentionDecode {
     for (int64_t hk = heads.begin; hk < heads.end; hk++) loadRows<MR>(b, hk, rows, rowsOf(hk));
 
     const Range visited = schedule.visitedKeys(0, size.seqlenQ);
-    const Range cut = splitKeys(visited, blockN(), split, output.nSplits);
+    const Range cut = splitKeys(visited, blockN(), split, nSplits);
     // Blocks begin at multiples of kKeys, so that the tile behind the last one reaches no key of another block.
     const Range part = {maxOf(cut.begin, visited.begin / kDimPad * kDimPad), minOf(cut.end, visited.end)};
     for (Range block = {part.begin, part.begin}; block.begin < part.end; block.begin = block.end) {
@@ -316,7 +295,7 @@ inline void attention_decode(Reader& args, Context& ctx) {
   if (size.batchSize * size.seqlenQ == 0) return;
   const int64_t headsPerTask = attention.headsPerTask(), headBlocks = ceilDiv(size.nHeadsK, headsPerTask);
   const int64_t rowsPerTask = attention.rowsPerTask(), rowBlocks = ceilDiv(attention.rowsPerKeyHead(), rowsPerTask);
-  const int64_t nSplits = attention.output.nSplits;
+  const int64_t nSplits = attention.nSplits;
   parallelFor(ctx.pool, size.batchSize * headBlocks * rowBlocks * nSplits, [&](int64_t task, int worker) {
     const int64_t split = task % nSplits, rowBlock = task / nSplits % rowBlocks, headBlock = task / nSplits / rowBlocks % headBlocks;
     const int64_t b = task / nSplits / rowBlocks / headBlocks;

@@ -5,8 +5,6 @@
 // q·kᵀ, softmax and P·v; register tiles are kMR × kNR.
 // FLOPs: 2·Sq·Sk·(D + Dv) per head. Bytes: K and V once per task from L3, everything else once.
 //
-// Arguments: q, k, v, out, lse, workspace; batchSize, seqlenQ, seqlenK, nHeads, nHeadsK, headDim, headDimV; strides (batch, seq, head) of q, k, v; softmaxScale,
-// softcap, diagonalMin, diagonalMax; nSplits. out is contiguous [B, Sq, Hq, Dv], lse [B, Hq, Sq].
 // Workspace (floats): K panels B·Hk·SkPad·D, V rows B·Hk·SkPad·DvPad and, if nSplits > 1, partial results nSplits·B·Hq·Sq·(DvPad + 2).
 #pragma once
 #include "attention-output-inl.h"
@@ -18,33 +16,13 @@ namespace tilegrad::TILEGRAD_TARGET {
 constexpr int64_t kBlockM = 64;
 constexpr int64_t kBlockN = 256;
 
-struct AttentionForward {
-  const float *q, *k, *v;
-  AttentionSizes size;
-  HeadStrides qStrides, kStrides, vStrides;
-  ScoreOptions options;
-  AttentionOutput output;
+struct AttentionForward : AttentionForwardProblem {
+  int64_t seqlenKPad = padTo(size.seqlenK, kKeyPad), nMBlocks = ceilDiv(size.seqlenQ, kBlockM);
+  float* kPanels = workspace;
+  float* vRows = kPanels + size.batchSize * size.nHeadsK * seqlenKPad * size.headDim;
+  AttentionOutput output{*this, vRows + size.batchSize * size.nHeadsK * seqlenKPad * headDimVPad};
 
-  Schedule schedule;
-  int64_t seqlenKPad, headDimPad, headDimVPad, nMBlocks;
-  float *kPanels, *vRows;
-
-  explicit AttentionForward(Reader& args) {
-    q = args.ptr(), k = args.ptr(), v = args.ptr(), output.out = args.ptr(), output.lse = args.ptr(), kPanels = args.ptr();
-    size.read(args);
-    qStrides = readStrides(args), kStrides = readStrides(args), vStrides = readStrides(args);
-    options.read(args);
-    output.nSplits = args.i64();
-    schedule = Schedule(size.seqlenQ, size.seqlenK, options.diagonalMin, options.diagonalMax);
-    seqlenKPad = padTo(size.seqlenK, kKeyPad);
-    headDimPad = padTo(size.headDim, kDimPad);
-    headDimVPad = padTo(size.headDimV, kDimPad);
-    nMBlocks = ceilDiv(size.seqlenQ, kBlockM);
-    vRows = kPanels + size.batchSize * size.nHeadsK * seqlenKPad * size.headDim;
-    output.partial = vRows + size.batchSize * size.nHeadsK * seqlenKPad * headDimVPad;
-    output.size = size;
-    output.headDimVPad = headDimVPad;
-  }
+  using AttentionForwardProblem::AttentionForwardProblem;
 
   // One task packs kBlockN keys of one head, for all query blocks and all query heads of its group.
   void packKeys(int64_t task) const {
@@ -138,7 +116,7 @@ struct AttentionForward {
     memset(o, 0, size_t(rowsPad * headDimVPad) * 4);
     for (int64_t s = 0; s < strips; s++) softmax[s].reset();
 
-    const Range part = splitKeys(schedule.visitedKeys(rowBegin, rowEnd), kBlockN, split, output.nSplits);
+    const Range part = splitKeys(schedule.visitedKeys(rowBegin, rowEnd), kBlockN, split, nSplits);
     for (int64_t key = part.begin; key < part.end; key += kBlockN) {
       const int64_t keyEnd = minOf(key + kBlockN, seqlenKPad);
       for (int64_t s = 0; s < strips; s++) {
@@ -158,7 +136,7 @@ inline void attention_forward(Reader& args, Context& ctx) {
   const AttentionForward attention(args);
   const AttentionSizes& size = attention.size;
   parallelFor(ctx.pool, size.batchSize * size.nHeadsK * ceilDiv(size.seqlenK, kBlockN), [&](int64_t task, int) { attention.packKeys(task); });
-  const int64_t nSplits = attention.output.nSplits, perHead = attention.nMBlocks * nSplits;
+  const int64_t nSplits = attention.nSplits, perHead = attention.nMBlocks * nSplits;
   parallelFor(ctx.pool, size.batchSize * size.nHeads * perHead, [&](int64_t task, int worker) {
     const int64_t head = task / perHead, b = head / size.nHeads, h = head % size.nHeads;
     // The last rows first: under a causal mask they see the most keys, and the long tasks should not come last.

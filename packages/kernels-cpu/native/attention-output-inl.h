@@ -16,6 +16,9 @@ struct AttentionOutput {
   AttentionSizes size;
   int64_t headDimVPad, nSplits;
 
+  AttentionOutput(const AttentionForwardProblem& problem, float* partial)
+      : out(problem.out), lse(problem.lse), partial(partial), size(problem.size), headDimVPad(problem.headDimVPad), nSplits(problem.nSplits) {}
+
   // Row i of head h from its unnormalised o (headDimVPad floats), its maximum in base-2 units and its sum.
   void write(int64_t b, int64_t h, int64_t i, int64_t split, float rowMax, float rowSum, const float* o) const {
     if (nSplits > 1) {

@@ -55,6 +55,32 @@ constexpr int64_t kDimPad = 16;
 constexpr int64_t kKeyPad = 64;
 inline int64_t padTo(int64_t n, int64_t multiple) { return ceilDiv(n, multiple) * multiple; }
 
+// What both forward kernels are called with, read here and nowhere else.
+// Arguments: q, k, v, out, lse, workspace; batchSize, seqlenQ, seqlenK, nHeads, nHeadsK, headDim, headDimV; strides (batch, seq, head) of q, k, v; softmaxScale,
+// softcap, diagonalMin, diagonalMax; nSplits. out is contiguous [B, Sq, Hq, Dv], lse [B, Hq, Sq].
+struct AttentionForwardProblem {
+  const float *q, *k, *v;
+  float *out, *lse, *workspace;
+  AttentionSizes size;
+  HeadStrides qStrides, kStrides, vStrides;
+  ScoreOptions options;
+  int64_t nSplits;
+
+  Schedule schedule;
+  int64_t headDimPad, headDimVPad;
+
+  explicit AttentionForwardProblem(Reader& args) {
+    q = args.ptr(), k = args.ptr(), v = args.ptr(), out = args.ptr(), lse = args.ptr(), workspace = args.ptr();
+    size.read(args);
+    qStrides = readStrides(args), kStrides = readStrides(args), vStrides = readStrides(args);
+    options.read(args);
+    nSplits = args.i64();
+    schedule = Schedule(size.seqlenQ, size.seqlenK, options.diagonalMin, options.diagonalMax);
+    headDimPad = padTo(size.headDim, kDimPad);
+    headDimVPad = padTo(size.headDimV, kDimPad);
+  }
+};
+
 // rows × dim floats with row stride `stride` → contiguous rows of dimPad floats, times `factor`; rows up to rowsPad are zero.
 inline void packRows(const float* from, int64_t stride, int64_t rows, int64_t rowsPad, int64_t dim, int64_t dimPad, float factor, float* to) {
   const VF f = splat(factor);
