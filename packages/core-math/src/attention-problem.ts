@@ -1,13 +1,11 @@
-import type { AttentionProblem } from '@tilegrad/tensor'
+import type { AttentionProblem, Sequence } from '@tilegrad/tensor'
 
 /** A matrix as an array of its rows. */
 export type Rows = readonly Float64Array[]
 
-/** What one head of attention needs to know; an AttentionProblem is one. */
-export type HeadProblem = Pick<
-  AttentionProblem,
-  'seqlenQ' | 'seqlenK' | 'headDim' | 'headDimV' | 'softmaxScale' | 'softcap' | 'diagonalMin' | 'diagonalMax'
->
+/** What one head of attention needs to know: of the problem, and of its sequence. */
+export type HeadProblem = Pick<AttentionProblem, 'headDim' | 'headDimV' | 'softmaxScale' | 'softcap'> &
+  Pick<Sequence, 'seqlenQ' | 'seqlenK' | 'diagonalMin' | 'diagonalMax'>
 
 export function zeroRows(rows: number, columns: number): Float64Array[] {
   return Array.from({ length: rows }, () => new Float64Array(columns))

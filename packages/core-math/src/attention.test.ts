@@ -1,5 +1,5 @@
 import type { AttentionOptions, Tensor } from '@tilegrad/tensor'
-import { checkAttentionForward } from '@tilegrad/tensor'
+import { type AttentionProblem, checkAttentionForward, sequenceOf } from '@tilegrad/tensor'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { attentionBackward } from './attention-backward'
@@ -59,6 +59,8 @@ function draw(problem: Problem) {
   }
 }
 
+const headOf = (problem: AttentionProblem) => ({ ...problem, ...sequenceOf(problem, 0) })
+
 /** Everything by the reference backend, from the whole score matrix. */
 async function naive(problem: Problem, data: ReturnType<typeof draw>) {
   const { group, seqlenQ, seqlenK, headDim, headDimV, options } = problem
@@ -71,7 +73,7 @@ async function naive(problem: Problem, data: ReturnType<typeof draw>) {
   const { dq, dk, dv } = kernels.attentionBackward(dout, q, k, v, out, lse, options)
   const read = async (x: Tensor) => (await x.read()) as Float64Array
   const results = { out: await read(out), lse: await read(lse), dq: await read(dq), dk: await read(dk), dv: await read(dv) }
-  const head = checkAttentionForward(backend, q, k, v, options)
+  const head = headOf(checkAttentionForward(backend, q, k, v, options))
   for (const tensor of [q, k, v, dout, out, lse, dq, dk, dv]) tensor.dispose()
   return { head, ...results }
 }
@@ -154,12 +156,14 @@ describe('attention in tiles', () => {
           rowsOf(data.dout, seqlenQ, 1, headDimV),
         ]
         const head = backend.scope(() =>
-          checkAttentionForward(
-            backend,
-            backend.empty([1, seqlenQ, 1, headDim]),
-            backend.empty([1, seqlenK, 1, headDim]),
-            backend.empty([1, seqlenK, 1, headDimV]),
-            options,
+          headOf(
+            checkAttentionForward(
+              backend,
+              backend.empty([1, seqlenQ, 1, headDim]),
+              backend.empty([1, seqlenK, 1, headDim]),
+              backend.empty([1, seqlenK, 1, headDimV]),
+              options,
+            ),
           ),
         )
         const { out, lse } = attentionForward(q, k, v, head, problem)

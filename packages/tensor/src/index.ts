@@ -1,5 +1,13 @@
-export type { AttentionBackwardResult, AttentionForwardResult, AttentionOptions } from './attention'
+export type {
+  AttentionBackwardOptions,
+  AttentionBackwardResult,
+  AttentionForwardResult,
+  AttentionOptions,
+  AttentionTopKResult,
+  LearnableAttentionOption,
+} from './attention'
 export type { Backend, BackendInfo, MemoryInfo } from './backend'
+export type { BlockMask } from './block-mask'
 export * from './check'
 export { bytesPerElement, type DType, type TypedArray } from './dtype'
 export { ArgumentError } from './errors/argument-error'

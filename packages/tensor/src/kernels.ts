@@ -1,4 +1,10 @@
-import type { AttentionBackwardResult, AttentionForwardResult, AttentionOptions } from './attention'
+import type {
+  AttentionBackwardOptions,
+  AttentionBackwardResult,
+  AttentionForwardResult,
+  AttentionOptions,
+  AttentionTopKResult,
+} from './attention'
 import type { DType } from './dtype'
 import type { Tensor } from './tensor'
 
@@ -63,7 +69,7 @@ export interface AccumulateOptions {
 export interface Kernels {
   /**
    * Exact attention in tiles, without an Sq × Sk array. q [B, Sq, Hq, D], k [B, Sk, Hk, D], v [B, Sk, Hk, Dv]; Hq a multiple
-   * of Hk, query head h reads key head ⌊h·Hk/Hq⌋; D and Dv in 1..256.
+   * of Hk, query head h reads key head ⌊h·Hk/Hq⌋; D and Dv in 1..256. With cuSeqlens [totalQ, Hq, D], [totalK, Hk, D], [totalK, Hk, Dv].
    * Source: FlashAttention (arXiv 2205.14135) algorithm 1 with FlashAttention-2's (2307.08691) loop order.
    */
   attentionForward(q: Tensor, k: Tensor, v: Tensor, options?: AttentionOptions): AttentionForwardResult
@@ -75,8 +81,19 @@ export interface Kernels {
     v: Tensor,
     out: Tensor,
     lse: Tensor,
-    options?: AttentionOptions,
+    options?: AttentionBackwardOptions,
   ): AttentionBackwardResult
+
+  /**
+   * Exact probabilities exp(score − lse) of chosen query rows, from the lse of a forward pass with the same options: q [B, Sq, Hq, D], k [B, Sk, Hk, D],
+   * lse [B, Hq, Sq], rows: query indices → f32 [B, Hq, rows, Sk]. As before dropout; without cuSeqlens. Like the two below it works tile by tile and
+   * holds no Sq × Sk array.
+   */
+  attentionRows(q: Tensor, k: Tensor, lse: Tensor, rows: ArrayLike<number>, options?: AttentionOptions): Tensor
+  /** Attention that each key receives, Σ_i exp(score_ij − lse_i) → f32 [B, Hq, Sk]. Arguments as attentionRows. */
+  attentionColumnSums(q: Tensor, k: Tensor, lse: Tensor, options?: AttentionOptions): Tensor
+  /** The topK most probable keys of every query → probabilities and indices [B, Hq, Sq, topK]. Arguments as attentionRows. */
+  attentionTopK(q: Tensor, k: Tensor, lse: Tensor, topK: number, options?: AttentionOptions): AttentionTopKResult
 
   /**
    * alpha·a·b (+ bias, activation) → [..., M, N]. a [..., M, K]; b [K, N] shared by all leading axes of a, or [..., K, N] with

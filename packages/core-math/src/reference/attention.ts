@@ -1,7 +1,17 @@
-import { type AttentionProblem, checkAttentionBackward, checkAttentionForward, type Kernels } from '@tilegrad/tensor'
+import {
+  type AttentionOptions,
+  type AttentionProblem,
+  checkAttentionBackward,
+  checkAttentionForward,
+  type Kernels,
+  sequenceOf,
+  UnsupportedError,
+} from '@tilegrad/tensor'
 import { multiplyTransposed, transposed } from './products'
 import type { FloatArray, Reference } from './reference'
 import { softmaxRow } from './softmax'
+
+type AttentionKernel = 'attentionForward' | 'attentionBackward' | 'attentionRows' | 'attentionColumnSums' | 'attentionTopK'
 
 /**
  * Standard attention, head by head, with the whole score matrix of a head in memory: what the tiled algorithms must equal.
@@ -9,10 +19,11 @@ import { softmaxRow } from './softmax'
  * Formulas, with S = softmaxScale·QKᵀ, capped, masked to −∞ and P = exp(S − lse):
  * O = PV; dV = PᵀdO, dP = dO·Vᵀ, delta = Σ dO∘O, dS = P∘(dP − delta)·(1 − (S/c)²), dQ = softmaxScale·dS·K, dK = softmaxScale·dSᵀ·Q.
  */
-export function attentionKernels(ref: Reference): Pick<Kernels, 'attentionForward' | 'attentionBackward'> {
+export function attentionKernels(ref: Reference): Pick<Kernels, AttentionKernel> {
   return {
     attentionForward(q, k, v, options) {
       const problem = checkAttentionForward(ref.backend, q, k, v, options)
+      refuseOptions('attentionForward', options)
       const { batchSize, seqlenQ, seqlenK, nHeads, nHeadsK, headDim, headDimV, outShape, lseShape, dtype } = problem
       const [queries, keys, values] = [ref.load(q), ref.load(k), ref.load(v)]
       const out = ref.floats(batchSize * seqlenQ * nHeads * headDimV)
@@ -41,6 +52,7 @@ export function attentionKernels(ref: Reference): Pick<Kernels, 'attentionForwar
 
     attentionBackward(dout, q, k, v, out, lse, options) {
       const problem = checkAttentionBackward(ref.backend, dout, q, k, v, out, lse, options)
+      refuseOptions('attentionBackward', options)
       const { batchSize, seqlenQ, seqlenK, nHeads, nHeadsK, headDim, headDimV } = problem
       const [queries, keys, values] = [ref.load(q), ref.load(k), ref.load(v)]
       const [douts, outs, lses] = [ref.load(dout), ref.load(out), ref.load(lse)]
@@ -67,6 +79,21 @@ export function attentionKernels(ref: Reference): Pick<Kernels, 'attentionForwar
       }
       return { dq: ref.result(dq, q.shape, q.dtype), dk: ref.result(dk, k.shape, k.dtype), dv: ref.result(dv, v.shape, v.dtype) }
     },
+
+    attentionRows: (_q, { dtype }) => unsupported('attentionRows', dtype),
+    attentionColumnSums: (_q, { dtype }) => unsupported('attentionColumnSums', dtype),
+    attentionTopK: (_q, { dtype }) => unsupported('attentionTopK', dtype),
+  }
+}
+
+function unsupported(kernel: string, what: string): never {
+  throw new UnsupportedError('reference', kernel, what)
+}
+
+/** Options of the contract that the kernels do not have yet. */
+function refuseOptions(kernel: string, options: AttentionOptions = {}): void {
+  for (const name of ['alibiSlopes', 'bias', 'sink', 'dropoutP', 'cuSeqlensQ', 'blockMask'] as const) {
+    if (options[name]) unsupported(kernel, name)
   }
 }
 
@@ -123,7 +150,8 @@ function headBackward(ref: Reference, problem: AttentionProblem, head: HeadInput
 /** Scaled, capped scores of one head into `s` [seqlenQ, seqlenK], −∞ where the key is not visible. */
 function maskedScores(ref: Reference, q: FloatArray, k: FloatArray, s: FloatArray, problem: AttentionProblem): void {
   const { round: r } = ref
-  const { seqlenQ, seqlenK, headDim, softmaxScale, softcap, diagonalMin, diagonalMax } = problem
+  const { seqlenQ, seqlenK, headDim, softmaxScale, softcap } = problem
+  const { diagonalMin, diagonalMax } = sequenceOf(problem, 0)
   multiplyTransposed(q, k, s, seqlenQ, seqlenK, headDim)
   for (let i = 0; i < seqlenQ; i++) {
     for (let j = 0; j < seqlenK; j++) {

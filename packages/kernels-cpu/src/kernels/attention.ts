@@ -1,4 +1,12 @@
-import { type AttentionProblem, checkAttentionBackward, checkAttentionForward, type Kernels, type Tensor } from '@tilegrad/tensor'
+import {
+  type AttentionOptions,
+  type AttentionProblem,
+  checkAttentionBackward,
+  checkAttentionForward,
+  type Kernels,
+  sequenceOf,
+  type Tensor,
+} from '@tilegrad/tensor'
 import type { KernelContext } from '../kernel-context'
 import {
   attentionBackwardWorkspace,
@@ -7,12 +15,15 @@ import {
   attentionForwardWorkspace,
 } from './attention-workspace'
 
+type AttentionKernel = 'attentionForward' | 'attentionBackward' | 'attentionRows' | 'attentionColumnSums' | 'attentionTopK'
+
 /** Attention in native/attention-{forward,decode,backward}-inl.h, which say what the arguments are. */
-export function attentionKernels(ctx: KernelContext): Pick<Kernels, 'attentionForward' | 'attentionBackward'> {
+export function attentionKernels(ctx: KernelContext): Pick<Kernels, AttentionKernel> {
   return {
     attentionForward(q, k, v, options = {}) {
       const problem = checkAttentionForward(ctx.backend, q, k, v, options)
       if (problem.dtype !== 'f32') ctx.unsupported('attentionForward', problem.dtype)
+      refuseOptions(ctx, 'attentionForward', options)
       const out = ctx.empty(problem.outShape)
       const lse = ctx.empty(problem.lseShape)
       const floats = attentionForwardWorkspace(problem)
@@ -38,6 +49,7 @@ export function attentionKernels(ctx: KernelContext): Pick<Kernels, 'attentionFo
     attentionBackward(dout, q, k, v, out, lse, options = {}) {
       const problem = checkAttentionBackward(ctx.backend, dout, q, k, v, out, lse, options)
       if (problem.dtype !== 'f32') ctx.unsupported('attentionBackward', problem.dtype)
+      refuseOptions(ctx, 'attentionBackward', options)
       const dq = ctx.empty(q.shape)
       const dk = ctx.empty(k.shape)
       const dv = ctx.empty(v.shape)
@@ -51,6 +63,17 @@ export function attentionKernels(ctx: KernelContext): Pick<Kernels, 'attentionFo
       )
       return { dq, dk, dv }
     },
+
+    attentionRows: (_q, { dtype }) => ctx.unsupported('attentionRows', dtype),
+    attentionColumnSums: (_q, { dtype }) => ctx.unsupported('attentionColumnSums', dtype),
+    attentionTopK: (_q, { dtype }) => ctx.unsupported('attentionTopK', dtype),
+  }
+}
+
+/** Options of the contract that the kernels do not have yet. */
+function refuseOptions(ctx: KernelContext, kernel: string, options: AttentionOptions): void {
+  for (const name of ['alibiSlopes', 'bias', 'sink', 'dropoutP', 'cuSeqlensQ', 'blockMask'] as const) {
+    if (options[name]) ctx.unsupported(kernel, name)
   }
 }
 
@@ -66,6 +89,8 @@ function headStrides({ strides }: Tensor): number[] {
 /** Beyond any sequence and small enough to add sequence lengths to: an unlimited diagonal. */
 const unlimited = 2 ** 40
 
-function scoreOptions({ softmaxScale, softcap, diagonalMin, diagonalMax }: AttentionProblem): number[] {
+function scoreOptions(problem: AttentionProblem): number[] {
+  const { softmaxScale, softcap } = problem
+  const { diagonalMin, diagonalMax } = sequenceOf(problem, 0)
   return [softmaxScale, softcap, Math.max(diagonalMin, -unlimited), Math.min(diagonalMax, unlimited)]
 }

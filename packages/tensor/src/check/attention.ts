@@ -1,30 +1,29 @@
-import type { AttentionOptions } from '../attention'
+import type { AttentionBackwardOptions, AttentionOptions, LearnableAttentionOption } from '../attention'
 import type { Backend } from '../backend'
+import type { BlockMask } from '../block-mask'
 import type { DType } from '../dtype'
 import { ArgumentError } from '../errors/argument-error'
 import { ShapeError } from '../errors/shape-error'
 import { formatShape } from '../shape'
 import type { Tensor } from '../tensor'
-import {
-  checkBoolean,
-  checkChoice,
-  checkDType,
-  checkFinite,
-  checkFloat,
-  checkLastAxis,
-  checkOptions,
-  checkShape,
-  checkTensors,
-} from './common'
+import { type Broadcast, SCORE_OPTIONS, scoreProblem } from './attention-scores'
+import { checkBlockMask } from './block-mask'
+import { checkDType, checkFloat, checkLastAxis, checkOptions, checkShape, checkTensors } from './common'
+import { checkCuSeqlens, longest } from './sequences'
 
 /** Largest head dim, of queries and of values, that every backend takes. */
 const MAX_HEAD_DIM = 256
 
-/** What attention computes, sizes and options together. Key j is visible to query i iff diagonalMin ≤ j − i ≤ diagonalMax. */
+/** What attention computes, sizes and options together. `sequenceOf(problem, b)` gives rows, lengths and band of one sequence. */
 export interface AttentionProblem {
+  /** With cuSeqlens the number of sequences. */
   readonly batchSize: number
+  /** With cuSeqlens that of the longest sequence. */
   readonly seqlenQ: number
   readonly seqlenK: number
+  /** Query rows of the whole batch. */
+  readonly totalQ: number
+  readonly totalK: number
   readonly nHeads: number
   /** A divisor of nHeads. Query head h reads key head ⌊h·nHeadsK/nHeads⌋. */
   readonly nHeadsK: number
@@ -33,21 +32,41 @@ export interface AttentionProblem {
   readonly softmaxScale: number
   /** 0 = off. */
   readonly softcap: number
-  /** −∞ = unlimited. */
-  readonly diagonalMin: number
-  /** +∞ = unlimited. */
-  readonly diagonalMax: number
+  /** Key j is in the window iff −windowLeft ≤ j − (i + seqlenK − seqlenQ) ≤ windowRight; bottom-right causality is windowRight ≤ 0. +∞ = unlimited. */
+  readonly windowLeft: number
+  readonly windowRight: number
+  /** And j ≤ i. */
+  readonly causalTopLeft: boolean
+  /** Strides of [B, Hq]. */
+  readonly alibiSlopes?: Broadcast
+  /** Strides of [B, Hq, Sq, Sk]. */
+  readonly bias?: Broadcast
+  readonly sink?: Tensor
+  readonly dropoutP: number
+  /** ⌊dropoutP·2^32⌋: a probability is kept iff its random word is at least this. */
+  readonly dropoutThreshold: number
+  /** 0 without dropout. */
+  readonly seed: number
+  readonly cuSeqlensQ?: Int32Array
+  readonly cuSeqlensK?: Int32Array
+  readonly blockMask?: BlockMask
   readonly dtype: DType
-  /** [batchSize, seqlenQ, nHeads, headDimV] */
+  /** [B, Sq, Hq, Dv], with cuSeqlens [totalQ, Hq, Dv]. */
   readonly outShape: readonly number[]
-  /** [batchSize, nHeads, seqlenQ] */
+  /** [B, Hq, Sq], with cuSeqlens [Hq, totalQ]. */
   readonly lseShape: readonly number[]
+}
+
+export interface AttentionBackwardProblem extends AttentionProblem {
+  /** Those of the given alibiSlopes, bias and sink whose gradient is wanted. */
+  readonly optionGradients: readonly LearnableAttentionOption[]
 }
 
 export function checkAttentionForward(backend: Backend, q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): AttentionProblem {
   const fn = 'attentionForward'
   checkTensors(fn, backend, { q, k, v })
-  return problem(fn, q, k, v, options)
+  checkOptions(fn, options, ATTENTION_OPTIONS)
+  return attentionProblem(fn, backend, q, k, v, options)
 }
 
 export function checkAttentionBackward(
@@ -58,11 +77,12 @@ export function checkAttentionBackward(
   v: Tensor,
   out: Tensor,
   lse: Tensor,
-  options: AttentionOptions = {},
-): AttentionProblem {
+  options: AttentionBackwardOptions = {},
+): AttentionBackwardProblem {
   const fn = 'attentionBackward'
   checkTensors(fn, backend, { dout, q, k, v, out, lse })
-  const result = problem(fn, q, k, v, options)
+  checkOptions(fn, options, [...ATTENTION_OPTIONS, 'optionGradients'])
+  const result = attentionProblem(fn, backend, q, k, v, options)
   checkDType(fn, 'dout', dout, q.dtype)
   checkDType(fn, 'out', out, q.dtype)
   checkDType(fn, 'lse', lse, 'f32')
@@ -70,74 +90,138 @@ export function checkAttentionBackward(
   checkShape(fn, 'out', out, result.outShape)
   checkShape(fn, 'lse', lse, result.lseShape)
   checkLastAxis(fn, { dout, out, lse })
-  return result
+  return { ...result, optionGradients: optionGradients(fn, options) }
 }
 
-function problem(fn: string, q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): AttentionProblem {
+export const ATTENTION_OPTIONS: readonly string[] = [...SCORE_OPTIONS, 'cuSeqlensQ', 'cuSeqlensK', 'blockMask']
+
+function optionGradients(fn: string, options: AttentionBackwardOptions): LearnableAttentionOption[] {
+  const given = (['alibiSlopes', 'bias', 'sink'] as const).filter((name) => options[name] !== undefined)
+  const wanted = options.optionGradients
+  if (wanted === undefined) return given
+  const missing = Array.isArray(wanted) ? wanted.find((name) => !given.includes(name)) : String(wanted)
+  if (missing !== undefined) {
+    throw new ArgumentError(fn, `optionGradients must be among the learnable options given (${given.join(', ') || 'none'})`, `'${missing}'`)
+  }
+  return given.filter((name) => wanted.includes(name))
+}
+
+/** Checks q, k, v and options; tensors and the names of options are known to be sound. */
+export function attentionProblem(
+  fn: string,
+  backend: Backend,
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  options: AttentionOptions,
+): AttentionProblem {
   checkFloat(fn, 'q', q)
   checkDType(fn, 'k', k, q.dtype)
   checkDType(fn, 'v', v, q.dtype)
-  checkShape(fn, 'q', q, ['B', 'Sq', 'Hq', 'D'])
-  const [batchSize, seqlenQ, nHeads, headDim] = q.shape as [number, number, number, number]
-  checkShape(fn, 'k', k, [batchSize, 'Sk', 'Hk', headDim])
-  const [, seqlenK, nHeadsK] = k.shape as [number, number, number]
-  checkShape(fn, 'v', v, [batchSize, seqlenK, nHeadsK, 'Dv'])
-  const headDimV = v.shape[3] as number
+  const sizes =
+    options.cuSeqlensQ === undefined && options.cuSeqlensK === undefined ? batchSizes(fn, q, k, v) : packedSizes(fn, q, k, v, options)
+  const { nHeads, nHeadsK } = sizes
   if (nHeads < 1 || nHeadsK < 1 || nHeads % nHeadsK !== 0) {
     throw new ShapeError(fn, 'the heads of q must be a positive multiple of the heads of k and v', `${nHeads} and ${nHeadsK}`)
   }
   checkHeadDim(fn, 'q', q)
   checkHeadDim(fn, 'v', v)
   checkLastAxis(fn, { q, k, v })
+  if (options.blockMask !== undefined) checkMaskSizes(fn, options.blockMask, sizes, options.cuSeqlensQ !== undefined)
+  return {
+    ...sizes,
+    ...scoreProblem(fn, backend, options, sizes),
+    ...(options.blockMask && { blockMask: options.blockMask }),
+    dtype: q.dtype,
+  }
+}
+
+type Sizes = Pick<
+  AttentionProblem,
+  | 'batchSize'
+  | 'seqlenQ'
+  | 'seqlenK'
+  | 'totalQ'
+  | 'totalK'
+  | 'nHeads'
+  | 'nHeadsK'
+  | 'headDim'
+  | 'headDimV'
+  | 'cuSeqlensQ'
+  | 'cuSeqlensK'
+  | 'outShape'
+  | 'lseShape'
+>
+
+/** q [B, Sq, Hq, D], k [B, Sk, Hk, D], v [B, Sk, Hk, Dv]. */
+function batchSizes(fn: string, q: Tensor, k: Tensor, v: Tensor): Sizes {
+  checkShape(fn, 'q', q, ['B', 'Sq', 'Hq', 'D'])
+  const [batchSize, seqlenQ, nHeads, headDim] = q.shape as [number, number, number, number]
+  checkShape(fn, 'k', k, [batchSize, 'Sk', 'Hk', headDim])
+  const [, seqlenK, nHeadsK] = k.shape as [number, number, number]
+  checkShape(fn, 'v', v, [batchSize, seqlenK, nHeadsK, 'Dv'])
+  const headDimV = v.shape[3] as number
   return {
     batchSize,
     seqlenQ,
     seqlenK,
+    totalQ: batchSize * seqlenQ,
+    totalK: batchSize * seqlenK,
     nHeads,
     nHeadsK,
     headDim,
     headDimV,
-    ...checkScores(fn, options, headDim, seqlenK - seqlenQ),
-    dtype: q.dtype,
     outShape: [batchSize, seqlenQ, nHeads, headDimV],
     lseShape: [batchSize, nHeads, seqlenQ],
   }
 }
 
+/** q [totalQ, Hq, D], k [totalK, Hk, D], v [totalK, Hk, Dv]. */
+function packedSizes(fn: string, q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Sizes {
+  checkShape(fn, 'q', q, ['totalQ', 'Hq', 'D'])
+  const [totalQ, nHeads, headDim] = q.shape as [number, number, number]
+  checkShape(fn, 'k', k, ['totalK', 'Hk', headDim])
+  const [totalK, nHeadsK] = k.shape as [number, number]
+  checkShape(fn, 'v', v, [totalK, nHeadsK, 'Dv'])
+  const headDimV = v.shape[2] as number
+  checkCuSeqlens(fn, options, totalQ, totalK)
+  // A copy: what the caller does to its arrays after the call must not reach work that is still to run.
+  const cuSeqlensQ = (options.cuSeqlensQ as Int32Array).slice()
+  const cuSeqlensK = (options.cuSeqlensK as Int32Array).slice()
+  return {
+    batchSize: cuSeqlensQ.length - 1,
+    seqlenQ: longest(cuSeqlensQ),
+    seqlenK: longest(cuSeqlensK),
+    totalQ,
+    totalK,
+    nHeads,
+    nHeadsK,
+    headDim,
+    headDimV,
+    cuSeqlensQ,
+    cuSeqlensK,
+    outShape: [totalQ, nHeads, headDimV],
+    lseShape: [nHeads, totalQ],
+  }
+}
+
 function checkHeadDim(fn: string, name: string, { shape }: Tensor): void {
-  const headDim = shape[3] as number
+  const headDim = shape.at(-1) as number
   if (headDim < 1 || headDim > MAX_HEAD_DIM) {
     throw new ShapeError(fn, `the head dim of ${name} must be in 1..${MAX_HEAD_DIM}`, `${headDim} in ${formatShape(shape)}`)
   }
 }
 
-type Scores = Pick<AttentionProblem, 'softmaxScale' | 'softcap' | 'diagonalMin' | 'diagonalMax'>
-
-/** Checks the options and folds causal, causalAlign and windowSize into one band. `shift` is seqlenK − seqlenQ. */
-function checkScores(fn: string, options: AttentionOptions, headDim: number, shift: number): Scores {
-  checkOptions(fn, options, ['softmaxScale', 'softcap', 'causal', 'causalAlign', 'windowSize'])
-  const { softmaxScale = 1 / Math.sqrt(headDim), softcap, causal = false, causalAlign = 'bottom-right', windowSize = [-1, -1] } = options
-  checkFinite(fn, 'softmaxScale', softmaxScale)
-  if (softcap !== undefined && !(Number.isFinite(softcap) && softcap > 0)) {
-    throw new ArgumentError(fn, 'softcap must be a finite number > 0', String(softcap))
-  }
-  checkBoolean(fn, 'causal', causal)
-  checkChoice(fn, 'causalAlign', causalAlign, ['bottom-right', 'top-left'])
-  checkWindow(fn, windowSize)
-  const [left, right] = windowSize
-  const causalMax = causal ? (causalAlign === 'top-left' ? 0 : shift) : Number.POSITIVE_INFINITY
-  return {
-    softmaxScale,
-    softcap: softcap ?? 0,
-    diagonalMin: left < 0 ? Number.NEGATIVE_INFINITY : shift - left,
-    diagonalMax: Math.min(causalMax, right < 0 ? Number.POSITIVE_INFINITY : shift + right),
-  }
-}
-
-function checkWindow(fn: string, windowSize: readonly number[]): void {
-  const fits = Array.isArray(windowSize) && windowSize.length === 2 && windowSize.every((side) => Number.isSafeInteger(side) && side >= -1)
-  if (!fits) {
-    const got = Array.isArray(windowSize) ? formatShape(windowSize) : String(windowSize)
-    throw new ArgumentError(fn, 'windowSize must be [left, right], two integers ≥ −1', got)
+function checkMaskSizes(fn: string, mask: BlockMask, { batchSize, nHeads, seqlenQ, seqlenK }: Sizes, packed: boolean): void {
+  checkBlockMask(fn, mask)
+  const fits = (given: number, size: number) => (packed ? given >= size : given === size)
+  const sound =
+    (mask.batchSize === 1 || mask.batchSize === batchSize) &&
+    (mask.nHeads === 1 || mask.nHeads === nHeads) &&
+    fits(mask.seqlenQ, seqlenQ) &&
+    fits(mask.seqlenK, seqlenK)
+  if (!sound) {
+    const expected = `[${batchSize} or 1, ${nHeads} or 1, ${packed ? '≥ ' : ''}${seqlenQ}, ${packed ? '≥ ' : ''}${seqlenK}]`
+    throw new ShapeError(fn, `blockMask must cover ${expected}`, formatShape([mask.batchSize, mask.nHeads, mask.seqlenQ, mask.seqlenK]))
   }
 }

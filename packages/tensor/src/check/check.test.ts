@@ -33,6 +33,7 @@ import {
   checkSwigluBackward,
   checkSwigluForward,
   rows,
+  sequenceOf,
 } from './index'
 
 let host: TestHost
@@ -173,7 +174,8 @@ describe('strides', () => {
 describe('attention', () => {
   const band = (seqlenQ: number, seqlenK: number, options: object) => {
     const problem = checkAttentionForward(host, t([1, seqlenQ, 1, 4]), t([1, seqlenK, 1, 4]), t([1, seqlenK, 1, 4]), options)
-    return [problem.diagonalMin, problem.diagonalMax]
+    const { diagonalMin, diagonalMax } = sequenceOf(problem, 0)
+    return [diagonalMin, diagonalMax]
   }
   const INF = Number.POSITIVE_INFINITY
 
@@ -189,8 +191,14 @@ describe('attention', () => {
       headDimV: 3,
       softmaxScale: 0.25,
       softcap: 0,
-      diagonalMin: -INF,
-      diagonalMax: INF,
+      windowLeft: INF,
+      windowRight: INF,
+      causalTopLeft: false,
+      dropoutP: 0,
+      dropoutThreshold: 0,
+      seed: 0,
+      totalQ: 10,
+      totalK: 14,
       dtype: 'f32',
       outShape: [2, 5, 4, 3],
       lseShape: [2, 4, 5],
@@ -236,7 +244,10 @@ describe('attention', () => {
     [{ windowSize: [1, -2] }, 'windowSize must be [left, right], two integers ≥ −1, got [1, -2]'],
     [{ windowSize: [1] }, 'windowSize must be [left, right], two integers ≥ −1, got [1]'],
     [{ windowSize: 5 }, 'windowSize must be [left, right], two integers ≥ −1, got 5'],
-    [{ casual: true }, "options must be among softmaxScale, softcap, causal, causalAlign, windowSize, got 'casual'"],
+    [
+      { casual: true },
+      "options must be among softmaxScale, softcap, causal, causalAlign, windowSize, alibiSlopes, bias, sink, dropoutP, seed, cuSeqlensQ, cuSeqlensK, blockMask, got 'casual'",
+    ],
   ])('%j: %s', (options, message) => {
     expect(() => band(2, 2, options)).toThrow(`attentionForward: ${message}`)
   })

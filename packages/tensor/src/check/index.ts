@@ -1,5 +1,13 @@
 export * from './activation'
-export * from './attention'
+export {
+  type AttentionBackwardProblem,
+  type AttentionProblem,
+  checkAttentionBackward,
+  checkAttentionForward,
+} from './attention'
+export * from './attention-inspection'
+export type { Broadcast } from './attention-scores'
+export { checkBlockMask } from './block-mask'
 export { rows } from './common'
 export * from './cross-entropy'
 export { checkShape, checkTensorData } from './data'
@@ -9,4 +17,5 @@ export * from './matmul'
 export * from './norm'
 export * from './optimizer'
 export * from './rope'
+export { type Sequence, sequenceOf } from './sequences'
 export * from './softmax'

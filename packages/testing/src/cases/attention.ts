@@ -70,7 +70,8 @@ async function attentionTerms(
 ): Promise<Record<string, number>> {
   const { out, lse } = kernels.attentionForward(q, k, v, options)
   const noOut = kernels.scale(out, 0)
-  const terms = { out, lse, ...kernels.attentionBackward(dout, q, k, v, noOut, lse, options) }
+  const gradients = kernels.attentionBackward(dout, q, k, v, noOut, lse, options)
+  const terms = { out, lse, dq: gradients.dq, dk: gradients.dk, dv: gradients.dv }
   const { lse: scores, out: outputs, dq, dk, dv } = await magnitudes(terms)
   for (const tensor of [...Object.values(terms), noOut]) tensor.dispose()
   const probability = (magnitude: number) => softmaxTerms(magnitude, scores, naiveErrorOfLse)
