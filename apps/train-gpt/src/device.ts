@@ -6,8 +6,10 @@ export interface Device {
   readonly backend: Backend
   /** Processor and driver, for people. */
   readonly description: string
-  /** Measured float32 operations per second. */
+  /** Float32 operations per second: the best measured so far, since whatever else the machine does can only lower it. */
   readonly peakFlops: number
+  /** Measures the peak once more; for moments when no kernel runs. */
+  measurePeak(): Promise<void>
   startProfile(): Promise<void>
   /** Attention's share of the kernel time since startProfile(), 0..1. */
   stopProfile(): Promise<{ attentionShare: number }>
@@ -26,11 +28,16 @@ export function openBackend({ runtime, threads }: DeviceOptions): Promise<CpuBac
 /** Starts the backend and measures what it does at best. */
 export async function openDevice(options: DeviceOptions): Promise<Device> {
   const backend = await openBackend(options)
-  const { flopsPerSecond } = await measurePeak(backend)
+  let { flopsPerSecond: peakFlops } = await measurePeak(backend)
   return {
     backend,
     description: `${backend.info.device}, ${backend.info.driver}`,
-    peakFlops: flopsPerSecond,
+    get peakFlops() {
+      return peakFlops
+    },
+    async measurePeak() {
+      peakFlops = Math.max(peakFlops, (await measurePeak(backend)).flopsPerSecond)
+    },
     startProfile: () => backend.startProfile(),
     async stopProfile() {
       let attention = 0

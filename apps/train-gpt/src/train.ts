@@ -169,6 +169,9 @@ class Trainer {
     const { attentionShare } = await this.around.device.stopProfile()
 
     const seconds = (performance.now() - begin) / 1000
+    const { device } = this.around
+    // A step above the peak shows that something else had the machine when the peak was measured.
+    if (this.flopsPerStep / seconds > device.peakFlops) await device.measurePeak()
     const trained = batch * accumulate * context
     this.state.step = step
     this.state.tokens += trained
@@ -183,7 +186,7 @@ class Trainer {
       tokens: this.state.tokens,
       seconds,
       tokensPerSecond: trained / seconds,
-      utilisation: this.flopsPerStep / seconds / this.around.device.peakFlops,
+      utilisation: this.flopsPerStep / seconds / device.peakFlops,
       attentionShare,
       backendBytes: backend.memory().peakBytes,
       residentBytes: process.memoryUsage.rss(),
@@ -229,6 +232,7 @@ class Trainer {
     const { step } = this.state
     if (this.last.validated === step) return
     const begin = performance.now()
+    await this.around.device.measurePeak()
     const { tape } = this.model
     let total = 0
     let tokens = 0
