@@ -3,9 +3,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import type { Pass } from './attention/problem'
+import { integer, integers } from './flags'
 import type { BackendName, Contender } from './job'
 import { type AttentionFilters, attentionContenders, type Planned, planAttention, planDecoding, planGemm, planTraining } from './plan'
-import { benchPrecision } from './precision'
+import { addPrecisionCommands } from './precision/commands'
 import { writeMeasurements } from './report'
 import { allThreads, session } from './session'
 
@@ -24,15 +25,6 @@ interface AttentionFlags extends CommonFlags {
   readonly mask: ('causal' | 'full')[]
   readonly pass: Pass[]
   readonly heads: number
-}
-
-interface PrecisionFlags {
-  readonly seqlen: number[]
-  readonly logitScale: number[]
-  readonly headDim: number
-  readonly backend: 'native' | 'wasm'
-  readonly causal: boolean
-  readonly json: string
 }
 
 const decodedKeys = 65536
@@ -80,19 +72,7 @@ benchmark('memory', 'time and peak memory of flash and standard attention over N
   (flags: CommonFlags) => run('memory', flags, memoryRows(flags)),
 )
 
-program
-  .command('precision')
-  .description('errors of flash and standard attention against float64, over N and logit scale')
-  .option('--seqlen <list>', 'sequence lengths, N', integers, [128, 512, 2048, 4096])
-  .option('--logit-scale <list>', 'standard deviations of the scores', integers, [1, 4, 16, 64])
-  .option('--head-dim <n>', 'head dimension, D', integer, 64)
-  .addOption(new Option('--backend <name>', 'where kernels run').choices(['native', 'wasm']).default('native'))
-  .option('--causal', 'causal instead of full', false)
-  .option('--json <file>', 'where the results go', 'runs/bench/precision.json')
-  .action((flags: PrecisionFlags) => {
-    const { seqlen, logitScale, backend, ...options } = flags
-    return benchPrecision({ ...options, seqlens: seqlen, logitScales: logitScale, runtime: backend })
-  })
+addPrecisionCommands(program)
 
 program
   .command('report')
@@ -194,16 +174,6 @@ function split<T extends string>(text: string, values: readonly T[]): T[] {
 
 function contenders(text: string): Contender[] {
   return text.split(',').flatMap((name) => (/^native:[a-z0-9]+$/.test(name) ? [name as Contender] : split(name, attentionContenders)))
-}
-
-function integer(text: string): number {
-  const value = Number(text)
-  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('expected an integer from 1.')
-  return value
-}
-
-function integers(text: string): number[] {
-  return text.split(',').map(integer)
 }
 
 function threadCounts(text: string): number[] {

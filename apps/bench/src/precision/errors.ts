@@ -1,16 +1,22 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
-import { dirname } from 'node:path'
 import { createCpuBackend } from '@tilegrad/kernels-cpu'
 import type { Backend, TypedArray } from '@tilegrad/tensor'
-import { keyRow, offset, queryRow, rowStatistics } from './attention/oracle'
-import { type AttentionShape, randomInputs } from './attention/problem'
-import { tilegradRunner } from './attention/tilegrad'
-import { describeMachine, type Machine } from './machine'
+import { keyRow, offset, queryRow, rowStatistics } from '../attention/oracle'
+import { type AttentionShape, randomInputs } from '../attention/problem'
+import { tilegradRunner } from '../attention/tilegrad'
+import { describeMachine, type Machine } from '../machine'
+
+export const results = ['out', 'lse', 'dq', 'dk', 'dv'] as const
+/** What attention returns; standard attention has no lse. */
+export type Result = (typeof results)[number]
+
+export const algorithms = ['flash', 'standard', 'naive'] as const
+/** `naive`: the definitions with sequential float32 sums; its dk and dv recompute P from float64's lse and delta, rounded to float32. */
+export type Algorithm = (typeof algorithms)[number]
 
 /** Errors of one result against float64, over sampled rows of one head; relative to the root mean square of what float64 says. */
 export interface ErrorRow {
-  readonly algorithm: 'flash' | 'standard'
-  readonly what: 'out' | 'dq' | 'dk' | 'dv'
+  readonly algorithm: Algorithm
+  readonly what: Result
   readonly seqlen: number
   /** Standard deviation of the scores. */
   readonly logitScale: number
@@ -18,30 +24,30 @@ export interface ErrorRow {
   readonly rmsError: number
 }
 
-export interface PrecisionReport {
+export interface ErrorReport {
   readonly date: string
   readonly machine: Machine
   readonly device: string
   readonly headDim: number
+  readonly causal: boolean
   readonly rows: readonly ErrorRow[]
 }
 
-export interface PrecisionOptions {
+export interface ErrorOptions {
   readonly seqlens: readonly number[]
   readonly logitScales: readonly number[]
   readonly headDim: number
   readonly causal: boolean
   readonly runtime: 'native' | 'wasm'
-  readonly json: string
 }
 
 const sampledRows = 64
 
-/** How far float32 attention is from float64, tiled and standard, over N and over how peaked the softmax is. */
-export async function benchPrecision(options: PrecisionOptions): Promise<void> {
-  const { seqlens, logitScales, headDim, causal, runtime, json } = options
+/** How far float32 attention is from float64, tiled, standard and naive, over N and over how peaked the softmax is. */
+export async function measureErrors({ seqlens, logitScales, headDim, causal, runtime }: ErrorOptions): Promise<ErrorReport> {
   const backend = await createCpuBackend({ runtime })
   const rows: ErrorRow[] = []
+  console.log(`Relative to the root mean square of the float64 result, over ${sampledRows} rows.\n`)
   console.log(
     `${'N'.padStart(6)}${'scale'.padStart(7)}  ${'algorithm'.padEnd(10)}what${'max error'.padStart(12)}${'RMS error'.padStart(12)}`,
   )
@@ -55,43 +61,40 @@ export async function benchPrecision(options: PrecisionOptions): Promise<void> {
       }
     }
   }
-  const report: PrecisionReport = { date: new Date().toISOString(), machine: describeMachine(), device: backend.info.driver, headDim, rows }
   await backend.dispose()
-  mkdirSync(dirname(json), { recursive: true })
-  writeFileSync(json, `${JSON.stringify(report, null, 2)}\n`)
-  console.log(`\nRelative to the root mean square of the float64 result, over ${sampledRows} rows. Written to ${json}`)
+  return { date: new Date().toISOString(), machine: describeMachine(), device: backend.info.driver, headDim, causal, rows }
 }
 
 export async function errorsOf(backend: Backend, shape: AttentionShape, logitScale: number): Promise<ErrorRow[]> {
   const inputs = randomInputs(shape, logitScale)
   const statistics = rowStatistics(inputs, shape, 0, 0)
   const count = Math.min(sampledRows, shape.seqlenQ)
-  const places = Array.from({ length: count }, (_, i) => ({
-    batch: 0,
-    head: 0,
-    row: Math.round((i * (shape.seqlenQ - 1)) / Math.max(1, count - 1)),
-  }))
-  const expected = places.map((at) => ({
-    at,
-    ...queryRow(inputs, shape, at, 'f64'),
-    ...keyRow(inputs, shape, at, statistics, 'f64'),
-  }))
+  const places = Array.from({ length: count }, (_, i) => Math.round((i * (shape.seqlenQ - 1)) / Math.max(1, count - 1)))
+  const compute = (precision: 'f64' | 'f32') =>
+    places.map((row) => {
+      const at = { batch: 0, head: 0, row }
+      const { lse, ...rest } = queryRow(inputs, shape, at, precision)
+      return { ...rest, lse: [lse], ...keyRow(inputs, shape, at, statistics, precision) }
+    })
+  const [expected, naive] = [compute('f64'), compute('f32')]
+  const errors = (algorithm: Algorithm, what: Result, actual: (i: number, row: number) => ArrayLike<number>): ErrorRow => {
+    const pairs = expected.map((row, i) => ({ actual: actual(i, places[i] as number), expected: row[what] }))
+    return { algorithm, what, seqlen: shape.seqlenQ, logitScale, ...relativeErrors(pairs) }
+  }
   const rows: ErrorRow[] = []
   for (const algorithm of ['flash', 'standard'] as const) {
     const runner = tilegradRunner(backend, algorithm, inputs, shape, true)
     await runner.call()
-    const { out, gradients } = await runner.result()
+    const { out, lse, gradients } = await runner.result()
     await runner.close()
     if (!gradients) throw new Error('no gradients')
-    for (const [what, actual] of Object.entries({ out, ...gradients }) as [ErrorRow['what'], TypedArray][]) {
-      const pairs = expected.map((row) => {
-        const start = offset(shape, shape.seqlenQ, row.at)
-        return { actual: actual.subarray(start, start + shape.headDim), expected: row[what] }
-      })
-      rows.push({ algorithm, what, seqlen: shape.seqlenQ, logitScale, ...relativeErrors(pairs) })
+    if (lse) rows.push(errors(algorithm, 'lse', (_, row) => lse.subarray(row, row + 1)))
+    for (const [what, whole] of Object.entries({ out, ...gradients }) as [Result, TypedArray][]) {
+      const start = (row: number) => offset(shape, shape.seqlenQ, { batch: 0, head: 0, row })
+      rows.push(errors(algorithm, what, (_, row) => whole.subarray(start(row), start(row) + shape.headDim)))
     }
   }
-  return rows
+  return [...rows, ...results.map((what) => errors('naive', what, (i) => naive[i]?.[what] ?? []))]
 }
 
 /** Over all elements: the largest error and the root of the mean squared error, both over the root mean square of `expected`. */
