@@ -7,7 +7,7 @@
 
 namespace tilegrad {
 
-constexpr int kMaxKernels = 128;
+constexpr int kProfileSlots = 128;
 constexpr uint32_t kRingLength = 1u << 16;  // float64 elements, a power of two
 
 // Mirrored in src/command-ring.ts. Words of the two sides lie on cache lines of their own.
@@ -24,7 +24,7 @@ struct CommandControl {
     double calls;
     double milliseconds;
   };
-  alignas(64) Profile profile[kMaxKernels];
+  alignas(64) Profile profile[kProfileSlots];  // the first are those of the kernels
   alignas(64) double ring[kRingLength];
 };
 
@@ -34,6 +34,7 @@ enum Operation : int {
   kFence = -2,    // id: tell TypeScript that everything before is done
   kRelease = -3,  // address, bytes: give memory back to the system
   kTell = -4,     // id: like kFence, and not counted, for the ring's own use
+  kMeasure = -5,  // slot: where in the profile the time of the next kernel goes
   // 0 and up: the kernel of that index
 };
 
@@ -87,6 +88,8 @@ class Executor {
     } else if (operation == kRelease) {
       char* memory = args.ptr<char>();
       host_.release(memory, size_t(args.i64()));
+    } else if (operation == kMeasure) {
+      slot_ = int(args.i64());
     }
     // Counted before the fence is told: who hears of it finds the queue idle.
     const bool fence = operation == kFence || operation == kTell;
@@ -101,10 +104,12 @@ class Executor {
       table_.entries[index].run(args, context_);
       return;
     }
+    CommandControl::Profile& profile = control_.profile[slot_ < 0 ? index : slot_];
+    slot_ = -1;
     const double start = host_.milliseconds();
     table_.entries[index].run(args, context_);
-    control_.profile[index].calls += 1;
-    control_.profile[index].milliseconds += host_.milliseconds() - start;
+    profile.calls += 1;
+    profile.milliseconds += host_.milliseconds() - start;
   }
 
   void consume(uint32_t length) {
@@ -117,6 +122,7 @@ class Executor {
   Context context_;
   Host& host_;
   uint32_t head_ = 0;
+  int slot_ = -1;  // of the next kernel's time, unless it is the kernel's own
 };
 
 }  // namespace tilegrad

@@ -17,15 +17,10 @@ import {
 import type { Engine } from './engine'
 import { arrayOf, bytesOf, toElements } from './host-data'
 import type { CpuTensor, KernelContext } from './kernel-context'
+import { type KernelProfile, ProfileEntries } from './kernel-profile'
 import { KernelRunner } from './kernel-runner'
 import { createKernels } from './kernels'
 import { CpuStorage } from './storage'
-
-/** Time that one kernel took, over its calls. */
-export interface KernelProfile {
-  readonly calls: number
-  readonly milliseconds: number
-}
 
 /** The CPU as a backend: tensors in the engine's memory, kernels enqueued on its command queue. */
 export class CpuBackend implements StridedHost<CpuStorage> {
@@ -100,18 +95,23 @@ export class CpuBackend implements StridedHost<CpuStorage> {
     return tensor
   }
 
-  /** Measures every kernel enqueued from now on, until stopProfile(). Waits for what was enqueued before. */
+  /**
+   * Measures every kernel enqueued from now on, until stopProfile(): time stamps around each command on the thread that runs them, and nothing
+   * while no profile is on. Waits for what was enqueued before.
+   */
   async startProfile(): Promise<void> {
     await this.sync()
     this.engine.ring.setProfiling(true)
+    this.runner.profile = new ProfileEntries(this.engine.kernels, this.engine.ring.profileSlots)
   }
 
-  /** Waits for pending work and returns wall time by kernel since startProfile(), the longest first. */
+  /** Waits for pending work and returns what was measured since startProfile(), by kernel and shape, the longest first. */
   async stopProfile(): Promise<Map<string, KernelProfile>> {
     await this.sync()
     this.engine.ring.setProfiling(false)
-    const profiles = this.engine.kernels.map((name, index) => [name, this.engine.ring.profileOf(index)] as const)
-    return new Map(profiles.filter(([, { calls }]) => calls > 0).sort(([, a], [, b]) => b.milliseconds - a.milliseconds))
+    const entries = this.runner.profile
+    this.runner.profile = undefined
+    return entries?.profiles((slot) => this.engine.ring.profileOf(slot)) ?? new Map()
   }
 
   dispose(): Promise<void> {

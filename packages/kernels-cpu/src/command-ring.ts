@@ -8,13 +8,13 @@ const HEAD = 16
 const COMPLETED = 17
 const SLEEPING = 18
 const PROFILE = 16
-const MAX_KERNELS = 128
-const RING = PROFILE + 2 * MAX_KERNELS
+const PROFILE_SLOTS = 128
+const RING = PROFILE + 2 * PROFILE_SLOTS
 const RING_LENGTH = 1 << 16
 /** Bytes of a CommandControl. */
 export const controlBytes = (RING + RING_LENGTH) * 8
 
-const OPERATION = { wrap: -1, fence: -2, release: -3, tell: -4 } as const
+const OPERATION = { wrap: -1, fence: -2, release: -3, tell: -4, measure: -5 } as const
 /** Left free by ordinary commands, so that a full ring still has room to ask when it is empty again. */
 const RESERVE = 16
 const ROOM = -2
@@ -118,14 +118,24 @@ export class CommandRing {
     this.host.wake()
   }
 
+  /** The time of the next command goes to this slot of the profile instead of its kernel's. Only while profiling. */
+  measure(slot: number): void {
+    this.submit(OPERATION.measure, [slot])
+  }
+
+  /** Slots of the profile; the first are those of the kernels. */
+  get profileSlots(): number {
+    return PROFILE_SLOTS
+  }
+
   setProfiling(on: boolean): void {
     if (on) this.doubles.fill(0, PROFILE, RING)
     Atomics.store(this.ints, PROFILING, on ? 1 : 0)
   }
 
-  /** Calls and milliseconds of the kernel of that index since setProfiling(true). */
-  profileOf(index: number): { calls: number; milliseconds: number } {
-    const at = PROFILE + 2 * index
+  /** Commands and milliseconds of that slot since setProfiling(true). */
+  profileOf(slot: number): { calls: number; milliseconds: number } {
+    const at = PROFILE + 2 * slot
     return { calls: this.doubles[at] as number, milliseconds: this.doubles[at + 1] as number }
   }
 

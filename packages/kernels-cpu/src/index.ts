@@ -1,8 +1,9 @@
 import type { CpuBackend } from './backend'
 import { type CpuBackendOptions, createBackend } from './create'
 
-export type { CpuBackend, KernelProfile } from './backend'
+export type { CpuBackend } from './backend'
 export type { CpuBackendOptions } from './create'
+export type { KernelProfile } from './kernel-profile'
 export { type CpuPeak, measurePeak } from './measure-peak'
 
 /** For measurements, which compare instruction sets; applications leave the choice to the backend. */

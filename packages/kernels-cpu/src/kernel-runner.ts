@@ -11,12 +11,16 @@ import {
 } from '@tilegrad/tensor'
 import type { Engine } from './engine'
 import type { CpuTensor, KernelContext } from './kernel-context'
+import { kernelBytes, kernelWork } from './kernel-cost'
+import type { ProfileEntries, ProfileEntry } from './kernel-profile'
 import { CpuStorage } from './storage'
 
 /** What a kernel method that is on has made. */
 interface Call {
   readonly made: CpuTensor[]
   readonly temporaries: CpuTensor[]
+  /** Where its time goes, while a profile is on. */
+  readonly entry: ProfileEntry | undefined
 }
 
 /** The KernelContext of a backend, over its engine. */
@@ -25,6 +29,8 @@ export class KernelRunner implements KernelContext {
   readonly lanes: number
   private readonly indices: ReadonlyMap<string, number>
   private readonly calls: Call[] = []
+  /** While a profile is on. */
+  profile: ProfileEntries | undefined
 
   constructor(
     readonly backend: StridedHost<CpuStorage>,
@@ -38,6 +44,7 @@ export class KernelRunner implements KernelContext {
   run(name: string, ...args: number[]): void {
     const index = this.indices.get(name)
     if (index === undefined) throw new UnsupportedError('cpu', name, `this build of the ${this.engine.runtime} kernels; build it again`)
+    if (this.profile) this.measure()
     this.engine.ring.kernel(index, args)
   }
 
@@ -81,18 +88,26 @@ export class KernelRunner implements KernelContext {
         name,
         (...args: unknown[]) => {
           assertLive(name)
-          return this.call(() => run(...args))
+          return this.call(name, args, () => run(...args))
         },
       ]
     })
     return Object.fromEntries(cleaned) as Kernels
   }
 
-  private call<T>(run: () => T): T {
-    const call: Call = { made: [], temporaries: [] }
+  private call<T>(name: string, args: readonly unknown[], run: () => T): T {
+    const work = this.profile && kernelWork(name, args)
+    const entry = work && this.profile?.entryOf(name, work.shape)
+    const call: Call = { made: [], temporaries: [], entry }
     this.calls.push(call)
     try {
-      return run()
+      const result = run()
+      if (entry) {
+        entry.calls++
+        entry.flops += work.flops
+        entry.bytes += kernelBytes(name, args, result)
+      }
+      return result
     } catch (error) {
       for (const tensor of call.made) tensor.dispose()
       throw error
@@ -100,6 +115,11 @@ export class KernelRunner implements KernelContext {
       for (const tensor of call.temporaries) tensor.dispose()
       this.calls.pop()
     }
+  }
+
+  private measure(): void {
+    const entry = this.calls.at(-1)?.entry
+    if (entry) this.engine.ring.measure(entry.slot)
   }
 
   private make(shape: readonly number[], dtype: DType): CpuTensor {

@@ -171,17 +171,19 @@ export function testRuntime(create: Create, threads: number): void {
     expect(await backend.tensor(Uint16Array.of(0x3c00), [1], 'f16').read()).toEqual(Uint16Array.of(0x3c00))
   })
 
-  test('a profile counts calls and time by kernel', async () => {
+  test('a profile counts calls, time, FLOPs and bytes by kernel and shape', async () => {
     backend = await create({ threads })
-    const x = backend.zeros([1000])
+    const [x, a, b] = [backend.zeros([1000]), backend.zeros([30, 20]), backend.zeros([20, 10])]
     await backend.startProfile()
     for (let i = 0; i < 3; i++) backend.kernels.scale(x, 2, { out: x })
+    for (let i = 0; i < 2; i++) backend.kernels.matmul(a, b)
     keepBusy()
     const profile = await backend.stopProfile()
     backend.kernels.scale(x, 2, { out: x })
-    expect([...profile.keys()]).toEqual(['fma_peak', 'scale'])
-    expect(profile.get('scale')?.calls).toBe(3)
-    expect(profile.get('fma_peak')?.milliseconds).toBeGreaterThan(0)
+    expect([...profile.keys()].sort()).toEqual(['fma_peak', 'matmul 30×10×20', 'scale 1000'])
+    expect(profile.get('scale 1000')).toMatchObject({ kernel: 'scale', calls: 3, flops: 0, bytes: 3 * 2 * 4000 })
+    expect(profile.get('matmul 30×10×20')).toMatchObject({ calls: 2, flops: 2 * 12_000, bytes: 2 * 4 * (600 + 200 + 300) })
+    for (const { milliseconds } of profile.values()) expect(milliseconds).toBeGreaterThan(0)
     await backend.startProfile()
     expect((await backend.stopProfile()).size).toBe(0)
   })
