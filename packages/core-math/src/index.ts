@@ -33,7 +33,7 @@ export {
   tilesForFastMemory,
 } from './io-model'
 export { maskRow } from './mask'
-export { attentionRandomWord, PhiloxStream, philox4x32, type Words2, type Words4 } from './philox'
+export { attentionRandomRow, attentionRandomWord, PhiloxStream, philox4x32, type Words2, type Words4 } from './philox'
 export { createReferenceBackend, type ReferenceBackendOptions } from './reference/backend'
 export type { Precision } from './reference/reference'
 export { isEmpty, type Range, Schedule, type Tile, TileSchedule, type TileSizes } from './schedule'

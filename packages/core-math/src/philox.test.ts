@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { attentionRandomWord, PhiloxStream, philox4x32 } from './philox'
+import { attentionRandomRow, attentionRandomWord, PhiloxStream, philox4x32 } from './philox'
 
 describe('philox4x32', () => {
   it("gives the authors' known answers (Random123, kat_vectors)", () => {
@@ -36,6 +36,20 @@ describe('attentionRandomWord', () => {
     const seed = 5 * 2 ** 32 + 7
     const words = [0, 1, 2, 3].map((j) => attentionRandomWord(seed, 9, 11, 12 + j))
     expect(words).toEqual(philox4x32([3, 11, 9, 0], [7, 5]))
+  })
+})
+
+describe('attentionRandomRow', () => {
+  it('is the words of neighbouring keys, wherever it begins', () => {
+    for (const [begin, end] of [
+      [0, 9],
+      [3, 4],
+      [6, 17],
+      [5, 5],
+    ] as const) {
+      const words = Array.from({ length: end - begin }, (_, n) => attentionRandomWord(99, 4, 2, begin + n))
+      expect([...attentionRandomRow(99, 4, 2, begin, end)]).toEqual(words)
+    }
   })
 })
 

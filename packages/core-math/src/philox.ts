@@ -58,6 +58,18 @@ export function attentionRandomWord(seed: number, batchHead: number, i: number, 
   return philox4x32([j >>> 2, i >>> 0, batchHead >>> 0, 0], keyOf(seed))[j & 3] as number
 }
 
+/** attentionRandomWord of the keys [keyBegin, keyEnd), drawing four at a time. */
+export function attentionRandomRow(seed: number, batchHead: number, i: number, keyBegin: number, keyEnd: number): Uint32Array {
+  const key = keyOf(seed)
+  const words = new Uint32Array(Math.max(0, keyEnd - keyBegin))
+  let four: readonly number[] = []
+  for (let j = keyBegin; j < keyEnd; j++) {
+    if (j === keyBegin || (j & 3) === 0) four = philox4x32([j >>> 2, i >>> 0, batchHead >>> 0, 0], key)
+    words[j - keyBegin] = four[j & 3] as number
+  }
+  return words
+}
+
 /** Random numbers in sequence, the same for the same seed and stream on every platform. */
 export class PhiloxStream {
   private readonly key: Words2

@@ -73,9 +73,9 @@ export interface AttentionBackwardResult {
   readonly dsink?: Tensor
 }
 
-/** Result of attentionTopK: both [B, Hq, Sq, topK], from the most probable key down; of equals, the lower index first. */
+/** Result of attentionTopK: both [B, Hq, Sq, topK], from the highest score down; of equal scores, the lower index first. */
 export interface AttentionTopKResult {
-  /** f32. 0 where the row sees fewer keys. */
+  /** f32, before dropout. 0 where the row sees fewer keys. */
   readonly probabilities: Tensor
   /** i32 key indices. −1 where the row sees fewer keys. */
   readonly indices: Tensor

@@ -1,100 +1,98 @@
-import {
-  type AttentionOptions,
-  type AttentionProblem,
-  checkAttentionBackward,
-  checkAttentionForward,
-  type Kernels,
-  sequenceOf,
-  UnsupportedError,
-} from '@tilegrad/tensor'
+import { type AttentionProblem, checkAttentionBackward, checkAttentionForward, type Kernels } from '@tilegrad/tensor'
+import { attentionRandomRow } from '../philox'
+import { addHead, type Head, headsOf, takeHead, type Values, valuesOf } from './attention-head'
+import { distance, headScores, index, type ScoreValues } from './attention-scores'
 import { multiplyTransposed, transposed } from './products'
 import type { FloatArray, Reference } from './reference'
 import { softmaxRow } from './softmax'
 
-type AttentionKernel = 'attentionForward' | 'attentionBackward' | 'attentionRows' | 'attentionColumnSums' | 'attentionTopK'
-
 /**
  * Standard attention, head by head, with the whole score matrix of a head in memory: what the tiled algorithms must equal.
  *
- * Formulas, with S = softmaxScale·QKᵀ, capped, masked to −∞ and P = exp(S − lse):
- * O = PV; dV = PᵀdO, dP = dO·Vᵀ, delta = Σ dO∘O, dS = P∘(dP − delta)·(1 − (S/c)²), dQ = softmaxScale·dS·K, dK = softmaxScale·dSᵀ·Q.
+ * Formulas, with S = softmaxScale·QKᵀ, capped to C, − slope·distance, + bias, masked to −∞; lse = ln(Σ exp(S) + exp(sink)); P = exp(S − lse); and
+ * dropout's Z, 0 where dropped and 1/(1 − dropoutP) where kept:
+ * O = (P∘Z)V; dV = (P∘Z)ᵀdO, dP = Z∘(dO·Vᵀ), delta = Σ dO∘O, dS = P∘(dP − delta); dbias = dS, dslope = −Σ distance∘dS,
+ * dsink = −Σ exp(sink − lse)·delta; dC = dS∘(1 − (C/c)²), dQ = softmaxScale·dC·K, dK = softmaxScale·dCᵀ·Q.
  */
-export function attentionKernels(ref: Reference): Pick<Kernels, AttentionKernel> {
+export function attentionKernels(ref: Reference): Pick<Kernels, 'attentionForward' | 'attentionBackward'> {
   return {
     attentionForward(q, k, v, options) {
       const problem = checkAttentionForward(ref.backend, q, k, v, options)
-      refuseOptions('attentionForward', options)
-      const { batchSize, seqlenQ, seqlenK, nHeads, nHeadsK, headDim, headDimV, outShape, lseShape, dtype } = problem
+      const { nHeads, nHeadsK, headDim, headDimV, totalQ, outShape, lseShape, dtype } = problem
       const [queries, keys, values] = [ref.load(q), ref.load(k), ref.load(v)]
-      const out = ref.floats(batchSize * seqlenQ * nHeads * headDimV)
-      const lse = ref.floats(batchSize * nHeads * seqlenQ)
-      const outHead = ref.floats(seqlenQ * headDimV)
-      const p = ref.floats(seqlenQ * seqlenK)
-      for (let b = 0; b < batchSize; b++) {
-        for (let h = 0; h < nHeads; h++) {
-          const hk = Math.floor((h * nHeadsK) / nHeads)
-          const qHead = takeHead(ref, queries, b, seqlenQ, h, nHeads, headDim)
-          const kHead = takeHead(ref, keys, b, seqlenK, hk, nHeadsK, headDim)
-          const vHead = takeHead(ref, values, b, seqlenK, hk, nHeadsK, headDimV)
-          maskedScores(ref, qHead, kHead, p, problem)
-          for (let i = 0; i < seqlenQ; i++) {
-            lse[(b * nHeads + h) * seqlenQ + i] = softmaxRow(ref, p.subarray(i * seqlenK, (i + 1) * seqlenK))
-          }
-          multiplyTransposed(p, transposed(vHead, seqlenK, headDimV), outHead, seqlenQ, headDimV, seqlenK)
-          addHead(outHead, out, b, seqlenQ, h, nHeads, headDimV)
+      const scoreValues = scoreValuesOf(ref, problem)
+      const sinks = problem.sink && ref.load(problem.sink)
+      const out = ref.floats(totalQ * nHeads * headDimV)
+      const lse = ref.floats(nHeads * totalQ)
+      for (const head of headsOf(problem)) {
+        const { beginQ, seqlenQ, beginK, seqlenK, h, hk, lseBegin } = head
+        const qHead = takeHead(ref, queries, beginQ, seqlenQ, h, nHeads, headDim)
+        const kHead = takeHead(ref, keys, beginK, seqlenK, hk, nHeadsK, headDim)
+        const vHead = takeHead(ref, values, beginK, seqlenK, hk, nHeadsK, headDimV)
+        const { scores: p } = headScores(ref, problem, head, qHead, kHead, scoreValues)
+        for (let i = 0; i < seqlenQ; i++) {
+          const row = p.subarray(i * seqlenK, (i + 1) * seqlenK)
+          lse[lseBegin + i] = softmaxRow(ref, row, sinks?.[h])
+          dropOut(ref, problem, head, i, row)
         }
+        const outHead = ref.floats(seqlenQ * headDimV)
+        multiplyTransposed(p, transposed(vHead, seqlenK, headDimV), outHead, seqlenQ, headDimV, seqlenK)
+        addHead(outHead, out, beginQ, seqlenQ, h, nHeads, headDimV)
       }
-      return {
-        out: ref.result(out, outShape, dtype),
-        lse: ref.result(lse, lseShape, 'f32'),
-      }
+      return { out: ref.result(out, outShape, dtype), lse: ref.result(lse, lseShape, 'f32') }
     },
 
     attentionBackward(dout, q, k, v, out, lse, options) {
       const problem = checkAttentionBackward(ref.backend, dout, q, k, v, out, lse, options)
-      refuseOptions('attentionBackward', options)
-      const { batchSize, seqlenQ, seqlenK, nHeads, nHeadsK, headDim, headDimV } = problem
+      const { nHeads, nHeadsK, headDim, headDimV, optionGradients } = problem
       const [queries, keys, values] = [ref.load(q), ref.load(k), ref.load(v)]
       const [douts, outs, lses] = [ref.load(dout), ref.load(out), ref.load(lse)]
-      const dq = ref.floats(queries.length)
-      const dk = ref.floats(keys.length)
-      const dv = ref.floats(values.length)
-      for (let b = 0; b < batchSize; b++) {
-        for (let h = 0; h < nHeads; h++) {
-          const hk = Math.floor((h * nHeadsK) / nHeads)
-          const row = (b * nHeads + h) * seqlenQ
-          const gradients = headBackward(ref, problem, {
-            q: takeHead(ref, queries, b, seqlenQ, h, nHeads, headDim),
-            k: takeHead(ref, keys, b, seqlenK, hk, nHeadsK, headDim),
-            v: takeHead(ref, values, b, seqlenK, hk, nHeadsK, headDimV),
-            dout: takeHead(ref, douts, b, seqlenQ, h, nHeads, headDimV),
-            out: takeHead(ref, outs, b, seqlenQ, h, nHeads, headDimV),
-            lse: lses.subarray(row, row + seqlenQ),
-          })
-          addHead(gradients.dq, dq, b, seqlenQ, h, nHeads, headDim)
-          // The query heads of one group add up in the gradients of their key head.
-          addHead(gradients.dk, dk, b, seqlenK, hk, nHeadsK, headDim)
-          addHead(gradients.dv, dv, b, seqlenK, hk, nHeadsK, headDimV)
-        }
+      const [dq, dk, dv] = [ref.floats(queries.length), ref.floats(keys.length), ref.floats(values.length)]
+      const scoreValues = scoreValuesOf(ref, problem)
+      const sinks = problem.sink && ref.load(problem.sink)
+      const gradients = {
+        ...(scoreValues.alibiSlopes && { alibiSlopes: zerosLike(ref, scoreValues.alibiSlopes) }),
+        ...(scoreValues.bias && { bias: zerosLike(ref, scoreValues.bias) }),
+        ...(sinks && { sink: { values: ref.floats(sinks.length), strides: [] } }),
       }
-      return { dq: ref.result(dq, q.shape, q.dtype), dk: ref.result(dk, k.shape, k.dtype), dv: ref.result(dv, v.shape, v.dtype) }
+      for (const head of headsOf(problem)) {
+        const { beginQ, seqlenQ, beginK, seqlenK, h, hk, lseBegin } = head
+        const inputs: HeadInputs = {
+          q: takeHead(ref, queries, beginQ, seqlenQ, h, nHeads, headDim),
+          k: takeHead(ref, keys, beginK, seqlenK, hk, nHeadsK, headDim),
+          v: takeHead(ref, values, beginK, seqlenK, hk, nHeadsK, headDimV),
+          dout: takeHead(ref, douts, beginQ, seqlenQ, h, nHeads, headDimV),
+          out: takeHead(ref, outs, beginQ, seqlenQ, h, nHeads, headDimV),
+          lse: lses.subarray(lseBegin, lseBegin + seqlenQ),
+          sink: sinks?.[h] ?? Number.NEGATIVE_INFINITY,
+        }
+        const ofHead = headBackward(ref, problem, head, inputs, scoreValues, gradients)
+        addHead(ofHead.dq, dq, beginQ, seqlenQ, h, nHeads, headDim)
+        // The query heads of one group add up in the gradients of their key head.
+        addHead(ofHead.dk, dk, beginK, seqlenK, hk, nHeadsK, headDim)
+        addHead(ofHead.dv, dv, beginK, seqlenK, hk, nHeadsK, headDimV)
+      }
+      return {
+        dq: ref.result(dq, q.shape, q.dtype),
+        dk: ref.result(dk, k.shape, k.dtype),
+        dv: ref.result(dv, v.shape, v.dtype),
+        ...Object.fromEntries(
+          optionGradients.map((name) => {
+            const values = gradients[name]?.values as FloatArray
+            return [`d${name}`, ref.result(values, options?.[name]?.shape ?? [], 'f32')]
+          }),
+        ),
+      }
     },
-
-    attentionRows: (_q, { dtype }) => unsupported('attentionRows', dtype),
-    attentionColumnSums: (_q, { dtype }) => unsupported('attentionColumnSums', dtype),
-    attentionTopK: (_q, { dtype }) => unsupported('attentionTopK', dtype),
   }
 }
 
-function unsupported(kernel: string, what: string): never {
-  throw new UnsupportedError('reference', kernel, what)
+export function scoreValuesOf(ref: Reference, { alibiSlopes, bias }: AttentionProblem): ScoreValues {
+  return { ...(alibiSlopes && { alibiSlopes: valuesOf(ref, alibiSlopes) }), ...(bias && { bias: valuesOf(ref, bias) }) }
 }
 
-/** Options of the contract that the kernels do not have yet. */
-function refuseOptions(kernel: string, options: AttentionOptions = {}): void {
-  for (const name of ['alibiSlopes', 'bias', 'sink', 'dropoutP', 'cuSeqlensQ', 'blockMask'] as const) {
-    if (options[name]) unsupported(kernel, name)
-  }
+function zerosLike(ref: Reference, { values, strides }: Values): Values {
+  return { values: ref.floats(values.length), strides }
 }
 
 interface HeadInputs {
@@ -104,79 +102,95 @@ interface HeadInputs {
   readonly dout: FloatArray
   readonly out: FloatArray
   readonly lse: FloatArray
+  readonly sink: number
 }
 
-/** dQ, dK and dV of one query head. */
-function headBackward(ref: Reference, problem: AttentionProblem, head: HeadInputs) {
+/** Gradients of the options that are tensors, to which each head adds its own. */
+type OptionGradients = ScoreValues & { readonly sink?: Values }
+
+/** dQ, dK and dV of one query head; those of the options are added to `gradients`. */
+function headBackward(
+  ref: Reference,
+  problem: AttentionProblem,
+  head: Head,
+  inputs: HeadInputs,
+  scoreValues: ScoreValues,
+  gradients: OptionGradients,
+) {
   const { round: r } = ref
-  const { seqlenQ, seqlenK, headDim, headDimV, softmaxScale, softcap } = problem
-  const p = ref.floats(seqlenQ * seqlenK)
+  const { seqlenQ, seqlenK } = head
+  const { headDim, headDimV, softmaxScale } = problem
+  const { scores: p, capped } = headScores(ref, problem, head, inputs.q, inputs.k, scoreValues)
   const ds = ref.floats(seqlenQ * seqlenK)
-  maskedScores(ref, head.q, head.k, p, problem)
-  multiplyTransposed(head.dout, head.v, ds, seqlenQ, seqlenK, headDimV)
+  multiplyTransposed(inputs.dout, inputs.v, ds, seqlenQ, seqlenK, headDimV)
   for (let i = 0; i < seqlenQ; i++) {
-    const lse = head.lse[i] as number
-    let delta = 0
-    for (let d = i * headDimV; d < (i + 1) * headDimV; d++) {
-      delta = r(delta + r((head.dout[d] as number) * (head.out[d] as number)))
-    }
-    for (let at = i * seqlenK; at < (i + 1) * seqlenK; at++) {
+    const [begin, end] = [i * seqlenK, (i + 1) * seqlenK]
+    const delta = rowDelta(ref, inputs, i, headDimV)
+    addSinkGradient(ref, gradients.sink, head, inputs.sink, inputs.lse[i] as number, delta)
+    const row = ds.subarray(begin, end)
+    dropOut(ref, problem, head, i, row)
+    for (let j = 0; j < seqlenK; j++) {
+      const at = begin + j
       const s = p[at] as number
-      if (s === Number.NEGATIVE_INFINITY) {
-        p[at] = 0
-        ds[at] = 0
-        continue
-      }
-      const probability = r(Math.exp(r(s - lse)))
-      p[at] = probability
-      const dCapped = r(probability * r((ds[at] as number) - delta))
-      const ratio = softcap > 0 ? r(s / r(softcap)) : 0
-      ds[at] = softcap > 0 ? dCapped * r(1 - r(ratio * ratio)) : dCapped
+      const hidden = s === Number.NEGATIVE_INFINITY
+      p[at] = hidden ? 0 : r(Math.exp(r(s - (inputs.lse[i] as number))))
+      row[j] = hidden ? 0 : r((p[at] as number) * r((row[j] as number) - delta))
     }
+    addScoreGradients(ref, gradients, head, i, row)
+    if (capped) throughSoftcap(ref, problem.softcap, capped.subarray(begin, end), row)
+    dropOut(ref, problem, head, i, p.subarray(begin, end))
   }
-  const dq = ref.floats(head.q.length)
-  const dk = ref.floats(head.k.length)
-  const dv = ref.floats(head.v.length)
-  const dsTransposed = transposed(ds, seqlenQ, seqlenK)
-  multiplyTransposed(ds, transposed(head.k, seqlenK, headDim), dq, seqlenQ, headDim, seqlenK)
-  multiplyTransposed(dsTransposed, transposed(head.q, seqlenQ, headDim), dk, seqlenK, headDim, seqlenQ)
-  multiplyTransposed(transposed(p, seqlenQ, seqlenK), transposed(head.dout, seqlenQ, headDimV), dv, seqlenK, headDimV, seqlenQ)
+  const [dq, dk, dv] = [ref.floats(inputs.q.length), ref.floats(inputs.k.length), ref.floats(inputs.v.length)]
+  multiplyTransposed(ds, transposed(inputs.k, seqlenK, headDim), dq, seqlenQ, headDim, seqlenK)
+  multiplyTransposed(transposed(ds, seqlenQ, seqlenK), transposed(inputs.q, seqlenQ, headDim), dk, seqlenK, headDim, seqlenQ)
+  multiplyTransposed(transposed(p, seqlenQ, seqlenK), transposed(inputs.dout, seqlenQ, headDimV), dv, seqlenK, headDimV, seqlenQ)
   for (const gradient of [dq, dk]) {
     for (let i = 0; i < gradient.length; i++) gradient[i] = r(softmaxScale) * (gradient[i] as number)
   }
   return { dq, dk, dv }
 }
 
-/** Scaled, capped scores of one head into `s` [seqlenQ, seqlenK], −∞ where the key is not visible. */
-function maskedScores(ref: Reference, q: FloatArray, k: FloatArray, s: FloatArray, problem: AttentionProblem): void {
-  const { round: r } = ref
-  const { seqlenQ, seqlenK, headDim, softmaxScale, softcap } = problem
-  const { diagonalMin, diagonalMax } = sequenceOf(problem, 0)
-  multiplyTransposed(q, k, s, seqlenQ, seqlenK, headDim)
-  for (let i = 0; i < seqlenQ; i++) {
-    for (let j = 0; j < seqlenK; j++) {
-      const at = i * seqlenK + j
-      const scaled = r(r(softmaxScale) * (s[at] as number))
-      const capped = softcap > 0 ? r(softcap) * r(Math.tanh(r(scaled / r(softcap)))) : scaled
-      s[at] = j - i >= diagonalMin && j - i <= diagonalMax ? capped : Number.NEGATIVE_INFINITY
+/** Drops elements of row i of a head, [seqlenK], in place, and divides those that stay by 1 − dropoutP. */
+function dropOut(ref: Reference, problem: AttentionProblem, { b, h, seqlenK }: Head, i: number, row: FloatArray): void {
+  const { dropoutP, dropoutThreshold, seed, nHeads } = problem
+  if (dropoutP === 0) return
+  const words = attentionRandomRow(seed, b * nHeads + h, i, 0, seqlenK)
+  const kept = ref.round(1 - dropoutP)
+  for (let j = 0; j < seqlenK; j++) row[j] = (words[j] as number) >= dropoutThreshold ? (row[j] as number) / kept : 0
+}
+
+/** Σ dout∘out of row i. */
+function rowDelta({ round: r }: Reference, { dout, out }: HeadInputs, i: number, headDimV: number): number {
+  let delta = 0
+  for (let d = i * headDimV; d < (i + 1) * headDimV; d++) delta = r(delta + r((dout[d] as number) * (out[d] as number)))
+  return delta
+}
+
+/** The sink is a score without a value: its dP is 0. */
+function addSinkGradient({ round: r }: Reference, dsink: Values | undefined, { h }: Head, sink: number, lse: number, delta: number): void {
+  if (!dsink || sink === Number.NEGATIVE_INFINITY) return
+  dsink.values[h] = (dsink.values[h] as number) - r(r(Math.exp(r(sink - lse))) * delta)
+}
+
+/** dbias += dS and dslope −= distance·dS, for row i. */
+function addScoreGradients({ round: r }: Reference, { bias, alibiSlopes }: OptionGradients, head: Head, i: number, ds: FloatArray): void {
+  const { b, h, seqlenK } = head
+  for (let j = 0; j < seqlenK; j++) {
+    if (bias) {
+      const at = index(bias.strides, b, h, i, j)
+      bias.values[at] = (bias.values[at] as number) + (ds[j] as number)
+    }
+    if (alibiSlopes) {
+      const at = index(alibiSlopes.strides, b, h)
+      alibiSlopes.values[at] = (alibiSlopes.values[at] as number) - r(distance(head, i, j) * (ds[j] as number))
     }
   }
 }
 
-/** Copy [seqlen, headDim] of one head of x [batchSize, seqlen, nHeads, headDim]. */
-function takeHead(ref: Reference, x: FloatArray, batch: number, seqlen: number, head: number, nHeads: number, headDim: number): FloatArray {
-  const result = ref.floats(seqlen * headDim)
-  for (let i = 0; i < seqlen; i++) {
-    const at = ((batch * seqlen + i) * nHeads + head) * headDim
-    result.set(x.subarray(at, at + headDim), i * headDim)
-  }
-  return result
-}
-
-/** Adds [seqlen, headDim] to one head of x [batchSize, seqlen, nHeads, headDim]. */
-function addHead(from: FloatArray, x: FloatArray, batch: number, seqlen: number, head: number, nHeads: number, headDim: number): void {
-  for (let i = 0; i < seqlen; i++) {
-    const at = ((batch * seqlen + i) * nHeads + head) * headDim
-    for (let d = 0; d < headDim; d++) x[at + d] = (x[at + d] as number) + (from[i * headDim + d] as number)
+/** d/dx c·tanh(x/c) = 1 − (c·tanh(x/c)/c)². */
+function throughSoftcap({ round: r }: Reference, softcap: number, capped: FloatArray, ds: FloatArray): void {
+  for (let j = 0; j < ds.length; j++) {
+    const ratio = r((capped[j] as number) / r(softcap))
+    ds[j] = (ds[j] as number) * r(1 - r(ratio * ratio))
   }
 }

@@ -1,5 +1,6 @@
-import type { Backend, Kernels, Tensor } from '@tilegrad/tensor'
+import type { AttentionOptions, Backend, Kernels, LearnableAttentionOption, Tensor } from '@tilegrad/tensor'
 import { describe, expect, it } from 'vitest'
+import { blockMaskOf } from '../block-mask.testing'
 import { PhiloxStream } from '../philox'
 import { createReferenceBackend } from './backend'
 import { finiteDifferences } from './finite-differences'
@@ -21,28 +22,64 @@ const angles = (backend: Backend, f: (x: number) => number) =>
     [6, 2],
   )
 
-const attention = (options: Parameters<Kernels['attentionForward']>[3], heads = 2, seqlenK = 4): Case => ({
-  name: `attention ${JSON.stringify(options)} heads ${heads} keys ${seqlenK}`,
-  shapes: [
-    [2, 3, heads, 3],
-    [2, seqlenK, 2, 3],
-    [2, seqlenK, 2, 2],
-  ],
-  forward: (k, [q, key, v]) => k.attentionForward(q as Tensor, key as Tensor, v as Tensor, options).out,
-  backward(k, dout, [q, key, v]) {
-    const { out, lse } = k.attentionForward(q as Tensor, key as Tensor, v as Tensor, options)
-    const { dq, dk, dv } = k.attentionBackward(dout, q as Tensor, key as Tensor, v as Tensor, out, lse, options)
-    return [dq, dk, dv]
-  },
+type Learnable = Partial<Record<LearnableAttentionOption, readonly number[]>>
+
+/** Attention as a function of q, k, v and the options that are tensors, given by their shapes. */
+const attention = (options: AttentionOptions, sizes: { heads?: number; seqlenK?: number; learn?: Learnable } = {}): Case => {
+  const { heads = 2, seqlenK = 4, learn = {} } = sizes
+  const names = Object.keys(learn) as LearnableAttentionOption[]
+  const all = (x: Tensor[]): AttentionOptions => ({ ...options, ...Object.fromEntries(names.map((name, n) => [name, x[3 + n]])) })
+  const packed = options.cuSeqlensQ !== undefined
+  const { blockMask, cuSeqlensQ, ...rest } = options
+  return {
+    name: `attention ${JSON.stringify({ ...rest, ...learn })} ${packed ? 'packed ' : ''}${blockMask ? 'block mask ' : ''}heads ${heads} keys ${seqlenK}`,
+    shapes: [
+      packed ? [6, heads, 3] : [2, 3, heads, 3],
+      packed ? [2 * seqlenK, 2, 3] : [2, seqlenK, 2, 3],
+      packed ? [2 * seqlenK, 2, 2] : [2, seqlenK, 2, 2],
+      ...Object.values(learn),
+    ],
+    forward: (k, x) => k.attentionForward(x[0] as Tensor, x[1] as Tensor, x[2] as Tensor, all(x)).out,
+    backward(k, dout, x) {
+      const [q, key, v] = x as [Tensor, Tensor, Tensor]
+      const { out, lse } = k.attentionForward(q, key, v, all(x))
+      const gradients = k.attentionBackward(dout, q, key, v, out, lse, all(x))
+      return [gradients.dq, gradients.dk, gradients.dv, ...names.map((name) => gradients[`d${name}`] as Tensor)]
+    },
+  }
+}
+
+const blockMask = blockMaskOf((b, h, i, j) => (b + h + i + 2 * j) % 3 !== 0, {
+  batchSize: 2,
+  nHeads: 2,
+  seqlenQ: 3,
+  seqlenK: 4,
+  blockM: 64,
+  blockN: 64,
 })
+// Lengths 4 and 0 and 2 of queries, 3 and 2 and 3 of keys.
+const cuSeqlens = { cuSeqlensQ: Int32Array.of(0, 4, 4, 6), cuSeqlensK: Int32Array.of(0, 3, 5, 8) }
+const dropout = { dropoutP: 0.4, seed: 5 * 2 ** 32 + 7 }
 
 const cases: Case[] = [
   attention({}),
   attention({ causal: true }),
-  attention({ causal: true, causalAlign: 'top-left' }, 4),
-  attention({ windowSize: [1, 0], softmaxScale: 0.9 }, 4),
-  attention({ softcap: 0.8 }, 6),
-  attention({ causal: true, softcap: 2, windowSize: [2, -1] }, 2, 2),
+  attention({ causal: true, causalAlign: 'top-left' }, { heads: 4 }),
+  attention({ windowSize: [1, 0], softmaxScale: 0.9 }, { heads: 4 }),
+  attention({ softcap: 0.8 }, { heads: 6 }),
+  attention({ causal: true, softcap: 2, windowSize: [2, -1] }, { seqlenK: 2 }),
+  attention({}, { learn: { alibiSlopes: [2] } }),
+  attention({ causal: true }, { learn: { alibiSlopes: [2, 4] }, heads: 4 }),
+  attention({}, { learn: { bias: [2, 2, 3, 4] } }),
+  attention({}, { learn: { bias: [3, 1] } }),
+  attention({ causal: true }, { learn: { bias: [2, 1, 1, 4] } }),
+  attention({}, { learn: { sink: [2] } }),
+  attention({ causal: true }, { learn: { sink: [2] }, seqlenK: 1 }),
+  attention(dropout),
+  attention({ blockMask }),
+  attention(cuSeqlens),
+  attention({ ...cuSeqlens, ...dropout, causal: true, softcap: 1.1 }, { learn: { alibiSlopes: [3, 2], sink: [2] } }),
+  attention({ ...dropout, blockMask, softcap: 1.2, windowSize: [2, 1] }, { learn: { alibiSlopes: [2], bias: [2, 3, 1], sink: [2] } }),
   {
     name: 'matmul with bias',
     shapes: [
@@ -168,6 +205,39 @@ describe('gradients of the reference kernels', () => {
       })
     }
     await backend.dispose()
+  })
+})
+
+describe('gradients of attention', () => {
+  const backend = createReferenceBackend()
+  const { kernels } = backend
+  const wave = (shape: readonly number[]) =>
+    backend.tensor(
+      Array.from({ length: shape.reduce((n, s) => n * s, 1) }, (_, n) => Math.sin(1 + n * n)),
+      shape,
+    )
+  const x = wave([1, 3, 2, 2])
+
+  it('are given for the options that are asked for', () => {
+    const options = { alibiSlopes: wave([2]), bias: wave([3, 3]), sink: wave([2]) }
+    const { out, lse } = kernels.attentionForward(x, x, x, options)
+    const keys = (optionGradients?: LearnableAttentionOption[]) =>
+      Object.keys(kernels.attentionBackward(x, x, x, x, out, lse, { ...options, ...(optionGradients && { optionGradients }) }))
+    expect(keys()).toEqual(['dq', 'dk', 'dv', 'dalibiSlopes', 'dbias', 'dsink'])
+    expect(keys(['sink'])).toEqual(['dq', 'dk', 'dv', 'dsink'])
+    expect(keys([])).toEqual(['dq', 'dk', 'dv'])
+  })
+
+  it('are 0 where a bias of −∞ hides a pair, a whole row included', async () => {
+    const hidden = Number.NEGATIVE_INFINITY
+    const bias = backend.tensor([0, hidden, 1, hidden, hidden, hidden, 2, 1, hidden], [3, 3])
+    const { out, lse } = kernels.attentionForward(x, x, x, { bias })
+    const { dq, dbias } = kernels.attentionBackward(x, x, x, x, out, lse, { bias })
+    expect([...(await lse.read())].map(Number.isFinite)).toEqual([true, false, true, true, false, true])
+    expect([...(await dq.read()).slice(4, 8)]).toEqual([0, 0, 0, 0])
+    const values = [...((await dbias?.read()) ?? [])]
+    expect([1, 3, 4, 5, 8].map((n) => values[n])).toEqual([0, 0, 0, 0, 0])
+    expect([0, 2, 6, 7].every((n) => values[n] !== 0 && Number.isFinite(values[n]))).toBe(true)
   })
 })
 

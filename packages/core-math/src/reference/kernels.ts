@@ -1,5 +1,6 @@
 import type { Kernels } from '@tilegrad/tensor'
 import { attentionKernels } from './attention'
+import { attentionInspectionKernels } from './attention-inspection'
 import { crossEntropyKernels } from './cross-entropy'
 import { embeddingKernels } from './embedding'
 import { layerNormKernels } from './layer-norm'
@@ -14,6 +15,7 @@ import { softmaxKernels } from './softmax'
 export function createKernels(ref: Reference): Kernels {
   return {
     ...attentionKernels(ref),
+    ...attentionInspectionKernels(ref),
     ...matmulKernels(ref),
     ...layerNormKernels(ref),
     ...rmsNormKernels(ref),

@@ -32,10 +32,13 @@ export function softmaxKernels(ref: Reference): Pick<Kernels, 'softmaxForward' |
   }
 }
 
-/** Softmax of one row in place; returns its lse. A row of −∞ alone, or without elements, becomes 0 with lse −∞. */
-export function softmaxRow(ref: Reference, row: FloatArray): number {
+/**
+ * Softmax of one row in place; returns its lse. `sink` is one more score, in the denominator only.
+ * A row of −∞ alone, or without elements, becomes 0; its lse is the sink, −∞ without one.
+ */
+export function softmaxRow(ref: Reference, row: FloatArray, sink = Number.NEGATIVE_INFINITY): number {
   const { round: r } = ref
-  let max = Number.NEGATIVE_INFINITY
+  let max = sink
   for (let j = 0; j < row.length; j++) max = Math.max(max, row[j] as number)
   if (max === Number.NEGATIVE_INFINITY) {
     row.fill(0)
@@ -47,6 +50,7 @@ export function softmaxRow(ref: Reference, row: FloatArray): number {
     row[j] = e
     sum = r(sum + e)
   }
+  sum = r(sum + r(Math.exp(r(sink - max))))
   for (let j = 0; j < row.length; j++) row[j] = (row[j] as number) / sum
   return r(max + r(Math.log(sum)))
 }
