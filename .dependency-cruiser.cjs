@@ -7,8 +7,9 @@ const layers = {
   'packages/tensor': [],
   'packages/core-math': ['packages/tensor'],
   'packages/kernels-cpu': ['packages/tensor', 'packages/core-math'],
+  'packages/block-sparse': ['packages/tensor'],
   'packages/autograd': ['packages/tensor', 'packages/core-math'],
-  'packages/transformer': ['packages/tensor', 'packages/core-math', 'packages/autograd'],
+  'packages/transformer': ['packages/tensor', 'packages/core-math', 'packages/block-sparse', 'packages/autograd'],
   'packages/testing': ['packages/tensor', 'packages/core-math'],
   'apps/train-gpt': ['packages/(?!testing/)[^/]+'],
   'apps/bench': ['packages/(?!testing/)[^/]+'],
@@ -16,6 +17,7 @@ const layers = {
 
 /** What a package's tests (x.test.ts) and their helpers (x.testing.ts) may import beyond what its sources may: the suite, and a backend to run on. */
 const testLayers = {
+  'packages/block-sparse': ['packages/core-math'],
   'packages/kernels-cpu': ['packages/testing'],
   'packages/autograd': ['packages/testing', 'packages/kernels-cpu'],
   'packages/transformer': ['packages/testing', 'packages/kernels-cpu'],

@@ -17,6 +17,8 @@ const plants: [file: string, contents: string, rule: string][] = [
     'layer-of-packages/core-math',
   ],
   ['packages/kernels-cpu/src/planted.ts', "import '@tilegrad/autograd'", 'layer-of-packages/kernels-cpu'],
+  ['packages/block-sparse/src/planted.ts', "import '@tilegrad/core-math'", 'layer-of-packages/block-sparse'],
+  ['packages/kernels-cpu/src/planted-mask.ts', "import '@tilegrad/block-sparse'", 'layer-of-packages/kernels-cpu'],
   ['packages/autograd/src/planted.ts', "import '@tilegrad/kernels-cpu'", 'layer-of-packages/autograd'],
   ['packages/transformer/src/planted.ts', "import '@tilegrad/testing'", 'layer-of-packages/transformer'],
   ['packages/tensor/src/planted.test.ts', "import '@tilegrad/testing'", 'layer-of-tests-of-packages/tensor'],
