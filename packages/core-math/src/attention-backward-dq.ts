@@ -1,11 +1,11 @@
 import { type QueryHead, tileGradients } from './attention-backward-tile'
-import { addScaled, type HeadProblem, type Rows, scaleRow, zeroRows } from './attention-problem'
-import { Schedule, TileSchedule, type TileSizes } from './schedule'
+import { addScaled, type Rows, scaleRow, tileSchedule, zeroRows } from './attention-problem'
+import type { TileSizes } from './schedule'
 
 /** dQ of one query head: query blocks outside, the key blocks that they see inside. Each task owns its rows of dQ. */
-export function attentionBackwardDq(head: QueryHead, k: Rows, v: Rows, problem: HeadProblem, tiles: TileSizes): Float64Array[] {
-  const { seqlenQ, seqlenK, headDim, softmaxScale, diagonalMin, diagonalMax } = problem
-  const schedule = new TileSchedule(new Schedule(seqlenQ, seqlenK, diagonalMin, diagonalMax), tiles)
+export function attentionBackwardDq(head: QueryHead, k: Rows, v: Rows, tiles: TileSizes): Float64Array[] {
+  const { seqlenQ, headDim, softmaxScale } = head.problem
+  const schedule = tileSchedule(head.problem, tiles)
   const dq = zeroRows(seqlenQ, headDim)
   for (let mBlock = 0; mBlock < schedule.nMBlocks; mBlock++) {
     const rows = schedule.rowBlock(mBlock)
@@ -13,7 +13,7 @@ export function attentionBackwardDq(head: QueryHead, k: Rows, v: Rows, problem: 
       // 1. load the K and V tiles (2. the Q and dout tiles stay)
       const keys = schedule.keyBlock(tile.nBlock)
       const kTile = k.slice(keys.begin, keys.end)
-      const { ds } = tileGradients(head, kTile, v.slice(keys.begin, keys.end), problem, schedule, tile)
+      const { ds } = tileGradients(head, kTile, v.slice(keys.begin, keys.end), schedule, tile)
       // 7. dQ += dS·K
       ds.forEach((row, r) => {
         kTile.forEach((key, j) => {

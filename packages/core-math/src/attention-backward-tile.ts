@@ -1,44 +1,76 @@
-import { dot, type HeadProblem, type Rows } from './attention-problem'
+import { dot, type HeadProblem, type Rows, type ScoreBias } from './attention-problem'
+import { dropoutRow, multiplyRow } from './dropout'
 import { maskRow } from './mask'
 import type { Tile, TileSchedule } from './schedule'
-import { softcapSlope, tileScores } from './score'
+import { distance, softcapSlope, tileScores } from './score'
 
 /** One query head as the backward pass sees it. */
 export interface QueryHead {
+  readonly problem: HeadProblem
   readonly dout: Rows
   readonly q: Rows
   readonly lse: Float64Array
   readonly delta: Float64Array
+  /** Where the gradient of its bias is added. Heads that share a bias share these elements. */
+  readonly dbias?: ScoreBias
+}
+
+/** What one tile gives to the gradients. */
+export interface TileGradients {
+  /** P after dropout, for dV. */
+  readonly p: Float64Array[]
+  /** Gradient of softmaxScale·(q·k), for dQ and dK. */
+  readonly ds: Float64Array[]
+  /** Gradient of the scores as softmax sees them, for bias and ALiBi's slope. */
+  readonly dscores: Float64Array[]
 }
 
 /** Steps 3 to 6 of every backward pass: P and dS of one tile, recomputed from Q, K, V, dO and lse. */
-export function tileGradients(
-  head: QueryHead,
-  kTile: Rows,
-  vTile: Rows,
-  problem: HeadProblem,
-  schedule: TileSchedule,
-  tile: Tile,
-): { p: Float64Array[]; ds: Float64Array[] } {
+export function tileGradients(head: QueryHead, kTile: Rows, vTile: Rows, schedule: TileSchedule, tile: Tile): TileGradients {
+  const { problem } = head
   const rows = schedule.rowBlock(tile.mBlock)
   const keys = schedule.keyBlock(tile.nBlock)
-  // 3. S = q·kᵀ
-  const scores = tileScores(head.q.slice(rows.begin, rows.end), kTile, problem)
+  const hide = (row: Float64Array, r: number) => {
+    if (!tile.full) maskRow(schedule.schedule, rows.begin + r, keys.begin, keys.end, row, 0)
+  }
+  // 3. S = q·kᵀ, scaled, capped, with ALiBi and bias
+  const { capped, scores } = tileScores(head.q.slice(rows.begin, rows.end), kTile, problem, rows.begin, keys.begin)
   // 4. dP = dout·vᵀ
   const dp = head.dout.slice(rows.begin, rows.end).map((row) => Float64Array.from(vTile, (value) => dot(row, value)))
+  const dscores: Float64Array[] = []
   const p = scores.map((row, r) => {
-    // 5. P = exp(S − lse), 0 where masked
-    const lse = head.lse[rows.begin + r] as number
-    const probabilities = row.map((s) => Math.exp(s - lse))
-    if (!tile.full) maskRow(schedule.schedule, rows.begin + r, keys.begin, keys.end, probabilities, 0)
+    const i = rows.begin + r
+    // 5. P = exp(S − lse), 0 where masked; a row that sees no key subtracts 0 instead of −∞
+    const lse = head.lse[i] as number
+    const shift = lse === Number.NEGATIVE_INFINITY ? 0 : lse
+    const probabilities = row.map((s) => Math.exp(s - shift))
+    hide(probabilities, r)
+    // 6. dS = P∘(dP − delta), 0 where masked, with dropout on dP, and afterwards on P
+    const dropout = dropoutRow(problem, i, keys.begin, keys.end)
+    multiplyRow(dp[r] as Float64Array, dropout)
+    const gradients = probabilities.map((probability, j) => probability * ((dp[r]?.[j] as number) - (head.delta[i] as number)))
+    hide(gradients, r)
+    dscores.push(gradients)
+    multiplyRow(probabilities, dropout)
     return probabilities
   })
-  const ds = dp.map((row, r) => {
-    // 6. dS = P∘(dP − delta), through the softcap, 0 where masked
-    const delta = head.delta[rows.begin + r] as number
-    const gradients = row.map((g, j) => (p[r]?.[j] as number) * (g - delta) * softcapSlope(scores[r]?.[j] as number, problem.softcap))
-    if (!tile.full) maskRow(schedule.schedule, rows.begin + r, keys.begin, keys.end, gradients, 0)
-    return gradients
+  // 6. and through the softcap
+  const ds = dscores.map((row, r) => row.map((g, j) => g * softcapSlope(capped[r]?.[j] as number, problem.softcap)))
+  return { p, ds, dscores }
+}
+
+/** Adds a tile to the gradient of the head's bias, and returns its share of that of ALiBi's slope: −Σ distance·dS. */
+export function scoreGradients(head: QueryHead, dscores: Rows, rowBegin: number, keyBegin: number): number {
+  const { problem, dbias } = head
+  let dalibiSlope = 0
+  dscores.forEach((row, r) => {
+    row.forEach((g, j) => {
+      const [i, key] = [rowBegin + r, keyBegin + j]
+      dalibiSlope -= distance(problem, i, key) * g
+      if (!dbias) return
+      const at = dbias.begin + i * dbias.strideQ + key * dbias.strideK
+      dbias.values[at] = (dbias.values[at] as number) + g
+    })
   })
-  return { p, ds }
+  return dalibiSlope
 }

@@ -1,6 +1,7 @@
-import { addScaled, type HeadProblem, type Rows, scaleRow, zeroRows } from './attention-problem'
+import { addScaled, type HeadProblem, type Rows, scaleRow, tileSchedule, zeroRows } from './attention-problem'
+import { dropoutRow, multiplyRow } from './dropout'
 import { maskRow } from './mask'
-import { Schedule, type Tile, TileSchedule, type TileSizes } from './schedule'
+import type { Tile, TileSchedule, TileSizes } from './schedule'
 import { tileScores } from './score'
 import { OnlineSoftmax } from './softmax'
 
@@ -27,17 +28,17 @@ export function attentionForward(
   problem: HeadProblem,
   tiles: ForwardTiles,
 ): { out: Float64Array[]; lse: Float64Array } {
-  const { seqlenQ, seqlenK, headDimV, diagonalMin, diagonalMax } = problem
-  const schedule = new TileSchedule(new Schedule(seqlenQ, seqlenK, diagonalMin, diagonalMax), tiles)
+  const { seqlenQ, headDimV, sink } = problem
+  const schedule = tileSchedule(problem, tiles)
   const out = zeroRows(seqlenQ, headDimV)
   const lse = new Float64Array(seqlenQ)
   for (let mBlock = 0; mBlock < schedule.nMBlocks; mBlock++) {
     const parts = splitTiles(schedule.tilesOfRows(mBlock), tiles.nSplits ?? 1)
     const { softmax, o } = parts.map((part) => queryBlock(q, k, v, problem, schedule, mBlock, part)).reduce(mergeParts)
-    // 6. divide by the row sums once, and write O and lse
+    // 6. divide by the row sums once, the sink's share counted, and write O and lse
     const { begin } = schedule.rowBlock(mBlock)
     o.forEach((row, r) => {
-      const { inverse, lse: rowLse } = softmax.finalise(r)
+      const { inverse, lse: rowLse } = softmax.finalise(r, sink)
       scaleRow(row, inverse)
       out[begin + r] = row
       lse[begin + r] = rowLse
@@ -58,14 +59,15 @@ function queryBlock(q: Rows, k: Rows, v: Rows, problem: HeadProblem, schedule: T
     const keys = schedule.keyBlock(nBlock)
     const kTile = k.slice(keys.begin, keys.end)
     const vTile = v.slice(keys.begin, keys.end)
-    // 3. S = q·kᵀ
-    const scores = tileScores(qTile, kTile, problem)
+    // 3. S = q·kᵀ, scaled, capped, with ALiBi and bias
+    const { scores } = tileScores(qTile, kTile, problem, rows.begin, keys.begin)
     scores.forEach((row, r) => {
       // 4. mask, softmax, and rescale O where the row's maximum has grown
       if (!full) maskRow(schedule.schedule, rows.begin + r, keys.begin, keys.end, row, Number.NEGATIVE_INFINITY)
       const rescale = softmax.update(r, row)
       scaleRow(o[r] as Float64Array, rescale)
-      // 5. O += P·v
+      // 5. O += P·v, with dropout on P, of which the row sum knows nothing
+      multiplyRow(row, dropoutRow(problem, rows.begin + r, keys.begin, keys.end))
       vTile.forEach((value, j) => {
         addScaled(o[r] as Float64Array, value, row[j] as number)
       })

@@ -1,186 +1,267 @@
-import type { AttentionOptions, Tensor } from '@tilegrad/tensor'
-import { type AttentionProblem, checkAttentionForward, sequenceOf } from '@tilegrad/tensor'
+import { checkAttentionBackward, checkAttentionForward, type Tensor } from '@tilegrad/tensor'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { draw, type Problem, problems, size } from './attention.testing'
 import { attentionBackward } from './attention-backward'
 import { attentionBackwardDkdv } from './attention-backward-dkdv'
 import { attentionBackwardDq } from './attention-backward-dq'
-import { attentionBackwardPreprocess } from './attention-backward-preprocess'
-import { attentionForward } from './attention-forward'
+import { attentionBackwardPreprocess, attentionBackwardSink } from './attention-backward-preprocess'
+import type { QueryHead } from './attention-backward-tile'
+import { attentionForward, type ForwardTiles } from './attention-forward'
+import { attentionColumnSums, attentionRows, attentionTopK } from './attention-inspection'
+import { headProblem } from './attention-problem'
 import { PhiloxStream } from './philox'
 import { createReferenceBackend } from './reference/backend'
 import { finiteDifferences } from './reference/finite-differences'
 
-const size = (max: number, min = 0) => fc.integer({ min, max })
-const side = fc.oneof(fc.constant(-1), size(12))
-const off = fc.constant(undefined)
-
-const optionsArbitrary: fc.Arbitrary<AttentionOptions> = fc
-  .record({
-    softmaxScale: fc.oneof(off, fc.double({ min: -2, max: 2, noNaN: true })),
-    softcap: fc.oneof(off, fc.double({ min: 0.1, max: 5, noNaN: true })),
-    causal: fc.boolean(),
-    causalAlign: fc.constantFrom('bottom-right', 'top-left'),
-    windowSize: fc.oneof(off, fc.tuple(side, side)),
-  })
-  .map((options) => Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)))
-
-/** One key head, the query heads that share it, and how to cut them up. */
-const problems = fc.record({
-  group: size(3, 1),
-  seqlenQ: size(20),
-  seqlenK: size(20),
-  headDim: size(5, 1),
-  headDimV: size(5, 1),
-  options: optionsArbitrary,
-  blockM: size(9, 1),
-  blockN: size(9, 1),
-  nSplits: size(4, 1),
-  seed: fc.nat(),
-})
-type Problem = typeof problems extends fc.Arbitrary<infer T> ? T : never
+/** Tiles of any size, of those that kernels have (which divide the mask's 64 and 128, or are multiples of them) and of others. */
+const side = fc.oneof(size(9, 1), fc.constantFrom(16, 32, 64, 128), size(90, 1))
+const allTiles: fc.Arbitrary<ForwardTiles> = fc.record({ blockM: side, blockN: side, nSplits: size(4, 1) })
 
 const backend = createReferenceBackend()
+const { kernels } = backend
 
-/** Rows of head h of contiguous x [1, seqlen, heads, dim]. */
-function rowsOf(x: Float64Array, seqlen: number, heads: number, dim: number, h = 0): Float64Array[] {
-  return Array.from({ length: seqlen }, (_, i) => x.subarray((i * heads + h) * dim, (i * heads + h + 1) * dim))
+type Data = ReturnType<typeof draw>
+const read = async (x: Tensor | undefined) => (x ? ((await x.read()) as Float64Array) : new Float64Array(0))
+
+/** Rows [begin, begin + seqlen) of head h of contiguous x [rows, heads, dim]. */
+function rowsOf(x: Float64Array, begin: number, seqlen: number, heads: number, dim: number, h: number): Float64Array[] {
+  return Array.from({ length: seqlen }, (_, i) => x.subarray(((begin + i) * heads + h) * dim, ((begin + i) * heads + h + 1) * dim))
 }
 
-function draw(problem: Problem) {
-  const { group, seqlenQ, seqlenK, headDim, headDimV, seed } = problem
-  const random = new PhiloxStream(seed)
-  const normals = (n: number) => Float64Array.from({ length: n }, () => 2 * random.nextNormal())
-  return {
-    q: normals(seqlenQ * group * headDim),
-    k: normals(seqlenK * headDim),
-    v: normals(seqlenK * headDimV),
-    dout: normals(seqlenQ * group * headDimV),
-  }
+/** Every head of every sequence: its problem and its rows. */
+function headsOf(p: Problem, { sizes, data, tensors, options, optionData }: Data) {
+  const { Hq, Hk, D, Dv, totalQ, lengths, cuSeqlensQ, cuSeqlensK } = sizes
+  const problem = checkAttentionForward(backend, ...tensors, options)
+  return lengths.flatMap(([seqlenQ, seqlenK], b) => {
+    const [beginQ, beginK] = [cuSeqlensQ[b] as number, cuSeqlensK[b] as number]
+    return Array.from({ length: Hq }, (_, h) => {
+      const hk = Math.floor(h / p.group)
+      const lseBegin = p.packed ? h * totalQ + beginQ : (b * Hq + h) * seqlenQ
+      return {
+        problem: headProblem(problem, b, h, optionData),
+        b,
+        h,
+        hk,
+        q: rowsOf(data.q, beginQ, seqlenQ, Hq, D, h),
+        k: rowsOf(data.k, beginK, seqlenK, Hk, D, hk),
+        v: rowsOf(data.v, beginK, seqlenK, Hk, Dv, hk),
+        lseOf: (lse: Float64Array) => lse.subarray(lseBegin, lseBegin + seqlenQ),
+        rowsOfQ: (x: Float64Array, dim: number) => rowsOf(x, beginQ, seqlenQ, Hq, dim, h),
+        rowsOfK: (x: Float64Array, dim: number) => rowsOf(x, beginK, seqlenK, Hk, dim, hk),
+      }
+    })
+  })
 }
-
-const headOf = (problem: AttentionProblem) => ({ ...problem, ...sequenceOf(problem, 0) })
-
-/** Everything by the reference backend, from the whole score matrix. */
-async function naive(problem: Problem, data: ReturnType<typeof draw>) {
-  const { group, seqlenQ, seqlenK, headDim, headDimV, options } = problem
-  const { kernels } = backend
-  const q = backend.tensor(data.q, [1, seqlenQ, group, headDim])
-  const k = backend.tensor(data.k, [1, seqlenK, 1, headDim])
-  const v = backend.tensor(data.v, [1, seqlenK, 1, headDimV])
-  const dout = backend.tensor(data.dout, [1, seqlenQ, group, headDimV])
-  const { out, lse } = kernels.attentionForward(q, k, v, options)
-  const { dq, dk, dv } = kernels.attentionBackward(dout, q, k, v, out, lse, options)
-  const read = async (x: Tensor) => (await x.read()) as Float64Array
-  const results = { out: await read(out), lse: await read(lse), dq: await read(dq), dk: await read(dk), dv: await read(dv) }
-  const head = headOf(checkAttentionForward(backend, q, k, v, options))
-  for (const tensor of [q, k, v, dout, out, lse, dq, dk, dv]) tensor.dispose()
-  return { head, ...results }
-}
+type Head = ReturnType<typeof headsOf>[number]
 
 /**
- * Both sides are float64 sums of the same terms in other orders: at most some 100 operations deep (20 keys, 5 dims, exp of
- * scores of size 100 with relative error 100·ε), each rounding relative to the largest term of the sum.
+ * How far two ways to sum the same float64 terms may be apart. A probability errs relatively by the rounding of its score (some operations
+ * on terms no larger than maxScore) and of a sum of up to 90 terms; each result is a sum over probabilities of `magnitude` altogether.
  */
-function expectClose(got: Iterable<number>, expected: ArrayLike<number>, magnitude: number): void {
-  let i = 0
-  for (const x of got) {
-    const y = expected[i++] as number
-    if (x !== y) expect(Math.abs(x - y)).toBeLessThanOrEqual(1e4 * Number.EPSILON * Math.max(1, magnitude))
+function tolerances(p: Problem, { data, optionData, sizes }: Data, dout: Float64Array) {
+  const largest = (x: Float64Array = new Float64Array(0)) =>
+    x.reduce((max, value) => (Number.isFinite(value) ? Math.max(max, Math.abs(value)) : max), 0)
+  const [q, k, v, g] = [data.q, data.k, data.v, dout].map((x) => largest(x)) as [number, number, number, number]
+  const { D, Dv, totalQ, Hq } = sizes
+  const maxScore = D * q * k + largest(optionData.bias) + 90 * largest(optionData.alibiSlopes) + largest(optionData.sink)
+  const kept = 1 - (p.dropoutP ?? 0)
+  const dp = (2 * Dv * g * v) / kept
+  const rows = totalQ * Hq
+  const magnitudes = {
+    lse: maxScore + 1,
+    out: v / kept,
+    dq: dp * k,
+    dk: rows * dp * q,
+    dv: (rows * g) / kept,
+    dbias: rows * dp,
+    dsink: rows * dp,
+    dalibiSlopes: rows * dp * 90,
   }
-  expect(i).toBe(expected.length)
+  const tolerance = (name: keyof typeof magnitudes) => 8 * (maxScore + 90) * Number.EPSILON * Math.max(Number.MIN_VALUE, magnitudes[name])
+  return (name: keyof typeof magnitudes, got: ArrayLike<number>, expected: ArrayLike<number>) => {
+    expect(got.length).toBe(expected.length)
+    const limit = tolerance(name)
+    for (let n = 0; n < got.length; n++) {
+      const [x, y] = [got[n] as number, expected[n] as number]
+      if (x !== y && !(Math.abs(x - y) <= limit)) expect.fail(`${name}[${n}] is ${x}, not ${y} within ${limit}`)
+    }
+  }
 }
 
-const largest = (...arrays: Float64Array[]) => arrays.reduce((max, array) => array.reduce((m, x) => Math.max(m, Math.abs(x)), max), 0)
-const flat = (rows: readonly Float64Array[]) => rows.flatMap((row) => [...row])
+const flat = (rows: readonly ArrayLike<number>[]) => rows.flatMap((row) => Array.from(row))
+
+/** out and dout·everything of the naive backend. */
+function reference({ tensors, options, sizes, optionData }: Data, seed: number) {
+  const random = new PhiloxStream(seed, 1)
+  const { out, lse } = kernels.attentionForward(...tensors, options)
+  const doutData = Float64Array.from({ length: sizes.totalQ * sizes.Hq * sizes.Dv }, () => random.nextNormal())
+  const dout = backend.tensor(doutData, out.shape)
+  const gradients = kernels.attentionBackward(dout, ...tensors, out, lse, options)
+  const { optionGradients } = checkAttentionBackward(backend, dout, ...tensors, out, lse, options)
+  expect([...optionGradients].sort()).toEqual(Object.keys(optionData).sort())
+  return { out, lse, doutData, gradients }
+}
+
+/** The two ways to the gradients of the query heads of one key head. */
+function bothBackwards(group: readonly Head[], heads: () => [QueryHead, ...QueryHead[]], tiles: ForwardTiles) {
+  const { k, v } = group[0] as Head
+  const [first, second] = [heads(), heads()]
+  const { dk, dv, dalibiSlopes } = attentionBackwardDkdv(second, k, v, tiles)
+  return [
+    { ...attentionBackward(first, k, v, tiles), heads: first },
+    { dq: second.map((head) => attentionBackwardDq(head, k, v, tiles)), dk, dv, dalibiSlopes, heads: second },
+  ]
+}
 
 describe('attention in tiles', () => {
   it('forward equals the naive one for any sizes, options, tiles and splits', async () => {
     await fc.assert(
-      fc.asyncProperty(problems, async (problem) => {
-        const { group, seqlenQ, seqlenK, headDim, headDimV } = problem
-        const data = draw(problem)
-        const expected = await naive(problem, data)
-        const [k, v] = [rowsOf(data.k, seqlenK, 1, headDim), rowsOf(data.v, seqlenK, 1, headDimV)]
-        for (let h = 0; h < group; h++) {
-          const { out, lse } = attentionForward(rowsOf(data.q, seqlenQ, group, headDim, h), k, v, expected.head, problem)
-          expectClose(flat(out), flat(rowsOf(expected.out, seqlenQ, group, headDimV, h)), largest(data.v))
-          expectClose(lse, expected.lse.subarray(h * seqlenQ, (h + 1) * seqlenQ), largest(expected.lse.filter(Number.isFinite)))
+      fc.asyncProperty(problems, allTiles, async (p, tiles) => {
+        const data = draw(backend, p)
+        const expected = kernels.attentionForward(...data.tensors, data.options)
+        const [out, lse] = [await read(expected.out), await read(expected.lse)]
+        const expectClose = tolerances(p, data, new Float64Array(0))
+        for (const head of headsOf(p, data)) {
+          const got = attentionForward(head.q, head.k, head.v, head.problem, tiles)
+          expectClose('out', flat(got.out), flat(head.rowsOfQ(out, data.sizes.Dv)))
+          expectClose('lse', got.lse, head.lseOf(lse))
         }
       }),
-      { numRuns: 300, seed: 1 },
+      { numRuns: 100, seed: 1 },
     )
   })
 
   it('backward in one pass and in two equal the naive one', async () => {
     await fc.assert(
-      fc.asyncProperty(problems, async (problem) => {
-        const { group, seqlenQ, seqlenK, headDim, headDimV } = problem
-        const data = draw(problem)
-        const expected = await naive(problem, data)
-        const [k, v] = [rowsOf(data.k, seqlenK, 1, headDim), rowsOf(data.v, seqlenK, 1, headDimV)]
-        const heads = Array.from({ length: group }, (_, h) => {
-          const dout = rowsOf(data.dout, seqlenQ, group, headDimV, h)
-          return {
-            q: rowsOf(data.q, seqlenQ, group, headDim, h),
-            dout,
-            lse: expected.lse.subarray(h * seqlenQ, (h + 1) * seqlenQ),
-            delta: attentionBackwardPreprocess(dout, rowsOf(expected.out, seqlenQ, group, headDimV, h)),
+      fc.asyncProperty(problems, allTiles, async (p, tiles) => {
+        const data = draw(backend, p)
+        const { sizes, optionData } = data
+        const expected = reference(data, p.seed)
+        const [out, lse] = [await read(expected.out), await read(expected.lse)]
+        const [dq, dk, dv] = [await read(expected.gradients.dq), await read(expected.gradients.dk), await read(expected.gradients.dv)]
+        const expectClose = tolerances(p, data, expected.doutData)
+        // Those of the options, in both ways.
+        const sums = [0, 1].map(() => ({
+          dalibiSlopes: new Float64Array(optionData.alibiSlopes?.length ?? 0),
+          dbias: new Float64Array(optionData.bias?.length ?? 0),
+          dsink: new Float64Array(optionData.sink?.length ?? 0),
+        }))
+        const all = headsOf(p, data)
+        for (let first = 0; first < all.length; first += p.group) {
+          const group = all.slice(first, first + p.group)
+          let way = 0
+          const heads = () => {
+            const { dbias } = sums[way++] as (typeof sums)[number]
+            return group.map((head): QueryHead => {
+              const dout = head.rowsOfQ(expected.doutData, sizes.Dv)
+              return {
+                problem: head.problem,
+                q: head.q,
+                dout,
+                lse: head.lseOf(lse),
+                delta: attentionBackwardPreprocess(dout, head.rowsOfQ(out, sizes.Dv)),
+                ...(head.problem.bias && { dbias: { ...head.problem.bias, values: dbias } }),
+              }
+            }) as [QueryHead, ...QueryHead[]]
           }
-        })
-        const magnitude = largest(data.dout) * Math.max(1, largest(data.v)) * largest(data.q, data.k) * group
-        const onePass = attentionBackward(heads, k, v, expected.head, problem)
-        const { dk, dv } = attentionBackwardDkdv(heads, k, v, expected.head, problem)
-        for (const result of [onePass, { dq: heads.map((head) => attentionBackwardDq(head, k, v, expected.head, problem)), dk, dv }]) {
-          result.dq.forEach((dq, h) => {
-            expectClose(flat(dq), flat(rowsOf(expected.dq, seqlenQ, group, headDim, h)), magnitude)
+          bothBackwards(group, heads, tiles).forEach((result, n) => {
+            expectClose('dk', flat(result.dk), flat((group[0] as Head).rowsOfK(dk, sizes.D)))
+            expectClose('dv', flat(result.dv), flat((group[0] as Head).rowsOfK(dv, sizes.Dv)))
+            group.forEach((head, g) => {
+              expectClose('dq', flat(result.dq[g] as Float64Array[]), flat(head.rowsOfQ(dq, sizes.D)))
+              const { dalibiSlopes, dsink } = sums[n] as (typeof sums)[number]
+              const { lse, delta } = result.heads[g] as QueryHead
+              const slope = p.alibi === 'head' ? head.h : head.b * sizes.Hq + head.h
+              if (p.alibi !== 'none') dalibiSlopes[slope] = (dalibiSlopes[slope] as number) + (result.dalibiSlopes[g] as number)
+              if (p.sink) dsink[head.h] = (dsink[head.h] as number) + attentionBackwardSink(head.problem.sink, lse, delta)
+            })
           })
-          expectClose(flat(result.dk), expected.dk, magnitude)
-          expectClose(flat(result.dv), expected.dv, magnitude)
+        }
+        for (const way of sums) {
+          for (const name of ['dalibiSlopes', 'dbias', 'dsink'] as const) expectClose(name, way[name], await read(expected.gradients[name]))
         }
       }),
-      { numRuns: 300, seed: 2 },
+      { numRuns: 100, seed: 2 },
     )
   })
 
   it('backward agrees with finite differences of forward', () => {
-    const sizes = problems.map((p) => ({ ...p, seqlenQ: p.seqlenQ % 7, seqlenK: p.seqlenK % 7, headDim: 2, headDimV: 3, group: 1 }))
+    const small = problems.map((p) => ({
+      ...p,
+      lengths: p.lengths.slice(0, 1).map(([seqlenQ, seqlenK]) => [seqlenQ % 7, seqlenK % 7] as [number, number]),
+      nHeadsK: 1,
+      group: 1,
+    }))
     fc.assert(
-      fc.property(sizes, (problem) => {
-        const { seqlenQ, seqlenK, headDim, headDimV, options } = problem
-        const data = draw(problem)
-        const [q, k, v, dout] = [
-          rowsOf(data.q, seqlenQ, 1, headDim),
-          rowsOf(data.k, seqlenK, 1, headDim),
-          rowsOf(data.v, seqlenK, 1, headDimV),
-          rowsOf(data.dout, seqlenQ, 1, headDimV),
-        ]
-        const head = backend.scope(() =>
-          headOf(
-            checkAttentionForward(
-              backend,
-              backend.empty([1, seqlenQ, 1, headDim]),
-              backend.empty([1, seqlenK, 1, headDim]),
-              backend.empty([1, seqlenK, 1, headDimV]),
-              options,
-            ),
-          ),
-        )
-        const { out, lse } = attentionForward(q, k, v, head, problem)
+      fc.property(small, allTiles, (p, tiles) => {
+        const data = draw(backend, p)
+        const head = () => headsOf(p, data)[0] as Head
+        const { q, k, v, problem } = head()
+        const { out, lse } = attentionForward(q, k, v, problem, tiles)
+        const random = new PhiloxStream(p.seed, 1)
+        const dout = out.map((row) => row.map(() => random.nextNormal()))
+        const loss = () =>
+          attentionBackwardPreprocess(dout, attentionForward(q, k, v, head().problem, tiles).out).reduce((a, b) => a + b, 0)
         const delta = attentionBackwardPreprocess(dout, out)
-        const { dq, dk, dv } = attentionBackward([{ q, dout, lse, delta }], k, v, head, problem)
-        const loss = () => attentionBackwardPreprocess(dout, attentionForward(q, k, v, head, problem).out).reduce((a, b) => a + b, 0)
+        const dbias = problem.bias && { ...problem.bias, values: new Float64Array(problem.bias.values.length) }
+        const { dq, dk, dv, dalibiSlopes } = attentionBackward([{ problem, q, dout, lse, delta, ...(dbias && { dbias }) }], k, v, tiles)
         for (const [x, gradient] of [
-          [data.q, flat(dq[0] as Float64Array[])],
-          [data.k, flat(dk)],
-          [data.v, flat(dv)],
+          [data.data.q, flat(dq[0] as Float64Array[])],
+          [data.data.k, flat(dk)],
+          [data.data.v, flat(dv)],
+          [data.optionData.alibiSlopes, [...dalibiSlopes]],
+          [data.optionData.bias, [...(dbias?.values ?? [])]],
+          [data.optionData.sink, [attentionBackwardSink(problem.sink, lse, delta)]],
         ] as const) {
+          if (!x) continue
           finiteDifferences(loss, x).forEach(({ value, error }, i) => {
-            expect(Math.abs((gradient[i] as number) - value)).toBeLessThanOrEqual(error)
+            // Nothing moves a bias of −∞.
+            if (x[i] === Number.NEGATIVE_INFINITY) expect(gradient[i]).toBe(0)
+            else expect(Math.abs((gradient[i] as number) - value)).toBeLessThanOrEqual(error)
           })
         }
       }),
       { numRuns: 100, seed: 3 },
+    )
+  })
+
+  it('inspection equals the naive one', async () => {
+    await fc.assert(
+      fc.asyncProperty(problems, allTiles, size(5, 1), fc.array(fc.nat(), { maxLength: 3 }), async (problem, tiles, topK, picks) => {
+        const p = { ...problem, packed: false }
+        const data = draw(backend, p)
+        const { options, sizes } = data
+        const [q, k, v] = data.tensors
+        const lse = kernels.attentionForward(q, k, v, options).lse
+        const picked = sizes.Sq > 0 ? picks.map((n) => n % sizes.Sq) : []
+        const lses = await read(lse)
+        const [rows, sums] = [
+          await read(kernels.attentionRows(q, k, lse, picked, options)),
+          await read(kernels.attentionColumnSums(q, k, lse, options)),
+        ]
+        const best = kernels.attentionTopK(q, k, lse, topK, options)
+        const [probabilities, indices] = [await read(best.probabilities), await best.indices.read()]
+        const expectClose = tolerances(p, data, new Float64Array(0))
+        for (const head of headsOf(p, data)) {
+          const at = head.b * sizes.Hq + head.h
+          const headLse = head.lseOf(lses)
+          const part = (x: ArrayLike<number>, length: number) => Array.from(x).slice(at * length, (at + 1) * length)
+          // Probabilities are no larger than their rows' sums, 1, as `lse`'s magnitude is no smaller than.
+          expectClose(
+            'lse',
+            flat(attentionRows(head.q, head.k, headLse, picked, head.problem, tiles)),
+            part(rows, picked.length * sizes.Sk),
+          )
+          const expectedSums = part(sums, sizes.Sk).map((sum) => sum / Math.max(1, sizes.Sq))
+          const gotSums = attentionColumnSums(head.q, head.k, headLse, head.problem, tiles).map((sum) => sum / Math.max(1, sizes.Sq))
+          expectClose('lse', gotSums, expectedSums)
+          const got = attentionTopK(head.q, head.k, headLse, topK, head.problem, tiles)
+          expectClose('lse', flat(got.probabilities), part(probabilities, sizes.Sq * topK))
+          expect(flat(got.indices)).toEqual(part(indices, sizes.Sq * topK))
+        }
+      }),
+      { numRuns: 60, seed: 4 },
     )
   })
 })

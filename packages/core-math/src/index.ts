@@ -4,10 +4,12 @@
 export { attentionBackward } from './attention-backward'
 export { attentionBackwardDkdv } from './attention-backward-dkdv'
 export { attentionBackwardDq } from './attention-backward-dq'
-export { attentionBackwardPreprocess } from './attention-backward-preprocess'
+export { attentionBackwardPreprocess, attentionBackwardSink } from './attention-backward-preprocess'
 export type { QueryHead } from './attention-backward-tile'
 export { attentionForward, type ForwardTiles } from './attention-forward'
-export type { HeadProblem, Rows } from './attention-problem'
+export { attentionColumnSums, attentionRows, attentionTopK } from './attention-inspection'
+export { type HeadProblem, headProblem, type OptionValues, type Rows, type ScoreBias, tileSchedule } from './attention-problem'
+export { dropoutRow } from './dropout'
 // Numbers
 export {
   bf16BitsToF32,
@@ -19,6 +21,7 @@ export {
   f32ToBF16Bits,
   f32ToF16Bits,
 } from './half'
+export { HeadMask, type MaskTile } from './head-mask'
 // Bytes moved
 export {
   flashBackwardIo,
@@ -38,3 +41,4 @@ export { createReferenceBackend, type ReferenceBackendOptions } from './referenc
 export type { Precision } from './reference/reference'
 export { isEmpty, type Range, Schedule, type Tile, TileSchedule, type TileSizes } from './schedule'
 export { OnlineSoftmax } from './softmax'
+export { TopK } from './top-k'

@@ -1,9 +1,14 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { blockMaskOf } from './block-mask.testing'
+import { HeadMask } from './head-mask'
 import { maskRow } from './mask'
 import { Schedule, TileSchedule } from './schedule'
 
 const limit = (side: number) => fc.oneof({ weight: 3, arbitrary: fc.integer({ min: -40, max: 40 }) }, fc.constant(side))
+
+const indices = (range: { begin: number; end: number }) => Array.from({ length: range.end - range.begin }, (_, i) => range.begin + i)
+const blockAt = (block: number, size: number, length: number) => ({ begin: block * size, end: Math.min(length, (block + 1) * size) })
 
 const schedules = fc
   .record({
@@ -19,8 +24,6 @@ const schedules = fc
     visible: (i: number, j: number) => s.diagonalMin <= j - i && j - i <= s.diagonalMax,
     schedule: new TileSchedule(new Schedule(s.seqlenQ, s.seqlenK, s.diagonalMin, s.diagonalMax), s),
   }))
-
-const indices = (range: { begin: number; end: number }) => Array.from({ length: range.end - range.begin }, (_, i) => range.begin + i)
 
 describe('TileSchedule', () => {
   it('visits exactly the tiles with a visible pair, and calls exactly those full in which every pair is visible', () => {
@@ -57,6 +60,99 @@ describe('TileSchedule', () => {
           expect(visited).toEqual([...visited].sort((a, b) => a - b))
         }
       }),
+    )
+  })
+})
+
+/** A schedule with a block mask of tiles of every kind, among them some that show nothing. */
+const masked = fc
+  .record({
+    seqlenQ: fc.integer({ min: 0, max: 300 }),
+    seqlenK: fc.integer({ min: 0, max: 300 }),
+    beyond: fc.integer({ min: 0, max: 200 }),
+    diagonalMin: limit(Number.NEGATIVE_INFINITY),
+    diagonalMax: limit(Number.POSITIVE_INFINITY),
+    maskM: fc.constantFrom(64, 128),
+    maskN: fc.constantFrom(64, 192),
+    blockM: fc.oneof(fc.constantFrom(16, 32, 64, 128), fc.integer({ min: 1, max: 150 })),
+    blockN: fc.oneof(fc.constantFrom(16, 32, 64, 128), fc.integer({ min: 1, max: 150 })),
+    h: fc.nat(1),
+    salt: fc.nat(9),
+  })
+  .map((s) => {
+    const kind = (h: number, i: number, j: number) => (3 * Math.floor(i / s.maskM) + 2 * Math.floor(j / s.maskN) + h + s.salt) % 4
+    const allowed = (_: number, h: number, i: number, j: number) =>
+      kind(h, i, j) === 1 || (kind(h, i, j) >= 2 && (i + j * s.salt) % 3 === 0)
+    const lengths = { seqlenQ: s.seqlenQ + s.beyond, seqlenK: s.seqlenK + s.beyond }
+    const mask = blockMaskOf(allowed, { batchSize: 1, nHeads: 2, ...lengths, blockM: s.maskM, blockN: s.maskN })
+    const inBand = (i: number, j: number) => s.diagonalMin <= j - i && j - i <= s.diagonalMax
+    const band = new Schedule(s.seqlenQ, s.seqlenK, s.diagonalMin, s.diagonalMax, new HeadMask(mask, 0, s.h))
+    // Of the tile of the mask that (i, j) is in: whether it shows some pair, and whether all.
+    const tiles = Array.from({ length: Math.ceil(lengths.seqlenQ / s.maskM) }, (_, m) =>
+      Array.from({ length: Math.ceil(lengths.seqlenK / s.maskN) }, (_, n) => {
+        const pairs = indices(blockAt(m, s.maskM, lengths.seqlenQ)).flatMap((i) =>
+          indices(blockAt(n, s.maskN, lengths.seqlenK)).map((j) => allowed(0, s.h, i, j)),
+        )
+        return { some: pairs.includes(true), all: !pairs.includes(false) }
+      }),
+    )
+    const tileOf = (i: number, j: number) => tiles[Math.floor(i / s.maskM)]?.[Math.floor(j / s.maskN)]
+    return {
+      ...s,
+      inBand,
+      shown: (i: number, j: number) => tileOf(i, j)?.all === true,
+      listed: (i: number, j: number) => tileOf(i, j)?.some === true,
+      visible: (i: number, j: number) => inBand(i, j) && allowed(0, s.h, i, j),
+      schedule: new TileSchedule(band, s),
+    }
+  })
+
+describe('TileSchedule with a block mask', () => {
+  it('visits the tiles with a pair of the band and a listed tile of the mask, and calls full those all of whose pairs full tiles show', () => {
+    fc.assert(
+      fc.property(masked, ({ schedule, inBand, shown, listed }) => {
+        const expected = new Map<string, boolean>()
+        const byRows = new Map<string, boolean>()
+        const byKeys = new Map<string, boolean>()
+        for (let mBlock = 0; mBlock < schedule.nMBlocks; mBlock++) {
+          for (const tile of schedule.tilesOfRows(mBlock)) byRows.set(`${tile.mBlock},${tile.nBlock}`, tile.full)
+          for (let nBlock = 0; nBlock < schedule.nNBlocks; nBlock++) {
+            let [reached, overlaps, full] = [false, false, true]
+            for (const i of indices(schedule.rowBlock(mBlock))) {
+              for (const j of indices(schedule.keyBlock(nBlock))) {
+                reached ||= inBand(i, j)
+                overlaps ||= listed(i, j)
+                full &&= inBand(i, j) && shown(i, j)
+              }
+            }
+            if (reached && overlaps) expected.set(`${mBlock},${nBlock}`, full)
+          }
+        }
+        for (let nBlock = 0; nBlock < schedule.nNBlocks; nBlock++) {
+          const tiles = schedule.tilesOfKeys(nBlock)
+          for (const tile of tiles) byKeys.set(`${tile.mBlock},${tile.nBlock}`, tile.full)
+          expect(tiles.map((tile) => tile.mBlock)).toEqual(tiles.map((tile) => tile.mBlock).sort((a, b) => a - b))
+        }
+        const inOrder = [...expected.keys()]
+        expect([...byRows.keys()]).toEqual(inOrder)
+        expect(byRows).toEqual(expected)
+        expect(new Map([...byKeys].sort())).toEqual(new Map([...expected].sort()))
+      }),
+      { numRuns: 50 },
+    )
+  })
+
+  it('hides what is not visible in a row of keys', () => {
+    fc.assert(
+      fc.property(masked, fc.nat(299), fc.nat(300), fc.nat(300), ({ schedule, seqlenQ, seqlenK, visible }, at, a, b) => {
+        if (seqlenQ === 0) return
+        const i = at % seqlenQ
+        const [begin, end] = [Math.min(a, b, seqlenK), Math.min(seqlenK, Math.max(a, b))]
+        const row = new Float64Array(end - begin).fill(1)
+        maskRow(schedule.schedule, i, begin, end, row, 0)
+        expect([...row]).toEqual(indices({ begin, end }).map((j) => (visible(i, j) ? 1 : 0)))
+      }),
+      { numRuns: 100 },
     )
   })
 })

@@ -68,6 +68,23 @@ describe('OnlineSoftmax', () => {
     )
   })
 
+  it('counts a sink once, as one more score without a value', () => {
+    fc.assert(
+      fc.property(tiles, tiles, score, (first, second, sink) => {
+        const left = new OnlineSoftmax(1)
+        const right = new OnlineSoftmax(1)
+        const a = feed(left, first, 0)
+        const b = feed(right, second, a.next)
+        const { own, other } = left.merge(0, right)
+        const { inverse, lse } = left.finalise(0, sink)
+        const scores = [...first, ...second].flat()
+        const expected = atOnce([...scores, sink], [...scores.map((_, n) => Math.sin(n)), 0])
+        expect(close((own * a.o + other * b.o) * inverse, expected.mean)).toBeLessThan(ROUNDING)
+        expect(close(lse, expected.lse)).toBeLessThan(ROUNDING)
+      }),
+    )
+  })
+
   it('gives 0 and −∞, never NaN, for a row that saw no key', () => {
     const softmax = new OnlineSoftmax(1)
     const row = new Float64Array(3).fill(Number.NEGATIVE_INFINITY)

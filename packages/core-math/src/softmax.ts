@@ -49,10 +49,16 @@ export class OnlineSoftmax {
     return { own, other }
   }
 
-  /** Factor 1/l that makes O the weighted mean of V, and lse = m + ln l; 0 and −∞ for a row without keys. */
-  finalise(r: number): { inverse: number; lse: number } {
-    const rowSum = this.rowSum[r] as number
-    if (rowSum === 0) return { inverse: 0, lse: Number.NEGATIVE_INFINITY }
-    return { inverse: 1 / rowSum, lse: (this.rowMax[r] as number) + Math.log(rowSum) }
+  /**
+   * Factor 1/l that makes O the weighted mean of V, and lse = m + ln l; 0 and −∞ for a row without keys. A sink is one more score that has no
+   * value: counted once, after all keys and all merges, with the maximum that includes it.
+   */
+  finalise(r: number, sink = Number.NEGATIVE_INFINITY): { inverse: number; lse: number } {
+    const oldMax = this.rowMax[r] as number
+    const rowMax = Math.max(oldMax, sink)
+    if (rowMax === Number.NEGATIVE_INFINITY) return { inverse: 0, lse: rowMax }
+    const rescale = Math.exp(oldMax - rowMax)
+    const rowSum = (this.rowSum[r] as number) * rescale + Math.exp(sink - rowMax)
+    return { inverse: rescale / rowSum, lse: rowMax + Math.log(rowSum) }
   }
 }
