@@ -8,6 +8,7 @@ const layers = {
   'packages/core-math': ['packages/tensor'],
   'packages/kernels-cpu': ['packages/tensor', 'packages/core-math'],
   'packages/block-sparse': ['packages/tensor'],
+  'packages/kernels-webgpu': ['packages/tensor', 'packages/core-math'],
   'packages/autograd': ['packages/tensor', 'packages/core-math'],
   'packages/transformer': ['packages/tensor', 'packages/core-math', 'packages/block-sparse', 'packages/autograd'],
   'packages/testing': ['packages/tensor', 'packages/core-math'],
@@ -18,6 +19,7 @@ const layers = {
 /** What a package's tests (x.test.ts) and their helpers (x.testing.ts) may import beyond what its sources may: the suite, and a backend to run on. */
 const testLayers = {
   'packages/block-sparse': ['packages/core-math'],
+  'packages/kernels-webgpu': ['packages/testing'],
   'packages/kernels-cpu': ['packages/testing'],
   'packages/autograd': ['packages/testing', 'packages/kernels-cpu'],
   'packages/transformer': ['packages/testing', 'packages/kernels-cpu'],
@@ -84,7 +86,7 @@ module.exports = {
       name: 'resolvable',
       severity: 'error',
       from: {},
-      to: { couldNotResolve: true, pathNot: '^(?:node:|virtual:)' },
+      to: { couldNotResolve: true, pathNot: '^(?:node:|virtual:|@webgpu/types$)' },
     },
   ],
   options: {

@@ -1,0 +1,215 @@
+import {
+  bytesPerElement,
+  type DType,
+  isContiguous,
+  type Kernels,
+  numel,
+  type StridedHost,
+  type Tensor,
+  TilegradError,
+  UnsupportedError,
+} from '@tilegrad/tensor'
+import { type Block, type BufferPool, TENSOR } from './buffer-pool'
+import type { CommandStream, Dispatch, Range } from './command-stream'
+import type { KernelContext, Run, View } from './kernel-context'
+import type { Pipelines } from './pipelines'
+import { packParams } from './reflect'
+import { type Constants, describeConstants, type Shader } from './shader'
+import { WebGPUStorage } from './storage'
+import { WebGPUTensor } from './tensor'
+
+/** What a kernel method that is on has made. */
+interface Call {
+  readonly name: string
+  readonly made: WebGPUTensor[]
+  readonly temporaries: WebGPUTensor[]
+}
+
+type Bound = Dispatch['bindings'][number]
+
+/** The KernelContext of a backend, over its command stream. */
+export class KernelRunner implements KernelContext {
+  readonly limits: GPUSupportedLimits
+  readonly features: ReadonlySet<string>
+  readonly placeholder: WebGPUTensor
+  private readonly calls: Call[] = []
+  private readonly variants = new Map<Shader, Set<string>>()
+
+  constructor(
+    readonly backend: StridedHost<WebGPUStorage>,
+    device: GPUDevice,
+    readonly subgroupSizes: KernelContext['subgroupSizes'],
+    private readonly pool: BufferPool,
+    private readonly stream: CommandStream,
+    private readonly pipelines: Pipelines,
+  ) {
+    this.limits = device.limits
+    this.features = device.features
+    const buffer = device.createBuffer({ label: 'placeholder', size: 16, usage: TENSOR })
+    this.placeholder = new WebGPUTensor(backend, new WebGPUStorage(pool.adopt(buffer)), [4], 'f32')
+  }
+
+  run({ shader, entry, constants, bindings, params, workgroups }: Run): void {
+    if (workgroups.includes(0)) return
+    this.checkVariant(shader, entry, constants)
+    if (workgroups.some((count) => count > this.limits.maxComputeWorkgroupsPerDimension)) {
+      this.unsupported(this.kernelName(entry), `${workgroups.join(' × ')} workgroups`)
+    }
+    const names = Object.keys(bindings)
+    const slot = this.pipelines.get(shader, entry, constants, names)
+    const { bound, after } = this.separate(this.bind(shader, entry, bindings))
+    this.stream.dispatch({ kernel: entry, slot, bindings: bound, params: packParams(shader.interface.params, params), workgroups })
+    for (const [from, to] of after) this.stream.copy(from, to)
+  }
+
+  empty(shape: readonly number[], dtype: DType = 'f32'): WebGPUTensor {
+    const tensor = this.make(shape, dtype)
+    this.calls.at(-1)?.made.push(tensor)
+    return tensor
+  }
+
+  temporary(shape: readonly number[], dtype: DType = 'f32'): WebGPUTensor {
+    const tensor = this.make(shape, dtype)
+    this.calls.at(-1)?.temporaries.push(tensor)
+    return tensor
+  }
+
+  clear(tensor: Tensor): void {
+    const { storage, byteOffset, shape, dtype } = tensor as WebGPUTensor
+    const bytes = Math.ceil((numel(shape) * bytesPerElement[dtype]) / 4) * 4
+    if (bytes > 0) this.stream.clear({ block: storage.block, offset: byteOffset, bytes })
+  }
+
+  contiguous(tensor: Tensor): WebGPUTensor {
+    if (isContiguous(tensor.shape, tensor.strides)) return tensor as WebGPUTensor
+    const copy = this.backend.kernels.copy(tensor) as WebGPUTensor
+    this.calls.at(-1)?.temporaries.push(copy)
+    return copy
+  }
+
+  view(tensor: Tensor): View {
+    const bytes = bytesPerElement[tensor.dtype]
+    const { byteOffset } = tensor as WebGPUTensor
+    return { tensor: tensor as WebGPUTensor, start: (byteOffset % this.limits.minStorageBufferOffsetAlignment) / bytes }
+  }
+
+  touch(tensor: Tensor): void {
+    ;(tensor as WebGPUTensor).storage.version++
+  }
+
+  grid(count: number): [number, number, 1] {
+    const most = this.limits.maxComputeWorkgroupsPerDimension
+    return count <= most ? [count, 1, 1] : [most, Math.ceil(count / most), 1]
+  }
+
+  element(kernel: string, dtype: DType): 'f32' | 'f16' | 'i32' {
+    if (dtype === 'bf16') this.unsupported(kernel, dtype)
+    if (dtype === 'f16' && !this.features.has('shader-f16')) this.unsupported(kernel, "f16 on a device without the feature 'shader-f16'")
+    return dtype
+  }
+
+  unsupported(kernel: string, what: string): never {
+    throw new UnsupportedError('webgpu', kernel, what)
+  }
+
+  /** The same kernels, cleaned up after: temporaries always, everything that was made when one throws. */
+  cleaned(kernels: Kernels, assertLive: (fn: string) => void): Kernels {
+    const cleaned = Object.entries(kernels).map(([name, kernel]) => {
+      const run = kernel as (...args: unknown[]) => unknown
+      return [
+        name,
+        (...args: unknown[]) => {
+          assertLive(name)
+          return this.call(name, () => run(...args))
+        },
+      ]
+    })
+    return Object.fromEntries(cleaned) as Kernels
+  }
+
+  private call<T>(name: string, run: () => T): T {
+    const call: Call = { name, made: [], temporaries: [] }
+    this.calls.push(call)
+    try {
+      return run()
+    } catch (error) {
+      for (const tensor of call.made) tensor.dispose()
+      throw error
+    } finally {
+      for (const tensor of call.temporaries) tensor.dispose()
+      this.calls.pop()
+    }
+  }
+
+  private make(shape: readonly number[], dtype: DType): WebGPUTensor {
+    const block = this.pool.alloc(this.kernelName('empty'), numel(shape) * bytesPerElement[dtype])
+    return new WebGPUTensor(this.backend, new WebGPUStorage(block, this.pool), [...shape], dtype)
+  }
+
+  private kernelName(otherwise: string): string {
+    return this.calls.at(-1)?.name ?? otherwise
+  }
+
+  private checkVariant(shader: Shader, entry: string, constants: Constants): void {
+    const known = this.variants.get(shader) ?? new Set(shader.variants.map(describeConstants))
+    this.variants.set(shader, known)
+    if (known.has(describeConstants(constants)) && shader.interface.entries.includes(entry)) return
+    throw new TilegradError(`${shader.name}.wgsl: no variant '${describeConstants(constants)}' of '${entry}' is declared`)
+  }
+
+  private bind(shader: Shader, entry: string, bindings: Run['bindings']): Bound[] {
+    const declared = shader.interface.bindings.filter(({ name }) => name in bindings)
+    const unknown = Object.keys(bindings).find((name) => !declared.some((binding) => binding.name === name))
+    if (unknown) throw new TilegradError(`${shader.name}.wgsl: no binding '${unknown}' for '${entry}'`)
+    return declared
+      .sort((a, b) => a.index - b.index)
+      .map(({ name, index, written }) => {
+        const given = bindings[name] as Tensor | View
+        return { ...this.rangeOf(entry, name, 'tensor' in given ? given.tensor : (given as WebGPUTensor)), index, written }
+      })
+  }
+
+  /** The part of a buffer that a view reaches. @throws the error that made its elements worthless; UnsupportedError beyond the binding limit. */
+  private rangeOf(entry: string, name: string, { storage, byteOffset, shape, strides, dtype }: WebGPUTensor): Range {
+    const { block } = storage
+    if (block.error) throw block.error
+    const alignment = this.limits.minStorageBufferOffsetAlignment
+    const offset = shape.includes(0) ? 0 : Math.floor(byteOffset / alignment) * alignment
+    const reach = shape.includes(0) ? 0 : shape.reduce((at, size, axis) => at + (size - 1) * (strides[axis] as number), 1)
+    const end = byteOffset + reach * bytesPerElement[dtype]
+    const bytes = Math.min(Math.max(16, Math.ceil((end - offset) / 4) * 4), block.bytes - offset)
+    const most = this.limits.maxStorageBufferBindingSize
+    if (bytes > most) {
+      this.unsupported(this.kernelName(entry), `${name} of ${bytes} bytes: this device binds at most ${most}; split the call`)
+    }
+    return { block, offset, bytes }
+  }
+
+  /**
+   * WebGPU refuses a dispatch that reads a buffer it also writes, or writes two overlapping ranges. Inputs that share their buffer with a result
+   * are read from a copy, and results that overlap are written to a copy and copied back.
+   */
+  private separate(bindings: readonly Bound[]): { bound: Bound[]; after: (readonly [Range, Range])[] } {
+    const after: (readonly [Range, Range])[] = []
+    const written = new Map<Block, Bound[]>()
+    for (const binding of bindings) if (binding.written) written.set(binding.block, [...(written.get(binding.block) ?? []), binding])
+    const bound = bindings.map((binding) => {
+      const rivals = written.get(binding.block)
+      if (!rivals || (binding.written && rivals.every((other) => other === binding || !overlap(other, binding)))) return binding
+      if (binding.written && rivals[0] === binding) return binding
+      const copy = { block: this.scratch(binding.bytes), offset: 0, bytes: binding.bytes }
+      this.stream.copy(binding, copy)
+      if (binding.written) after.push([copy, binding])
+      return { ...binding, ...copy }
+    })
+    return { bound, after }
+  }
+
+  private scratch(bytes: number): Block {
+    return this.temporary([bytes / 4]).storage.block
+  }
+}
+
+function overlap(a: Range, b: Range): boolean {
+  return a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes
+}
