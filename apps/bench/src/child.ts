@@ -5,12 +5,12 @@ import type { Measurement } from './results'
 import type { Answer } from './worker'
 
 /** Longer than any row takes: something hangs. */
-const limitMilliseconds = 20 * 60_000
+const limitMilliseconds = 10 * 60_000
 
-/** Does a job in a process of its own, so that no configuration inherits heap, compiled code or threads of another. */
-export function inChild(job: PeakJob): Promise<Peak>
-export function inChild(job: MeasurementJob): Promise<Measurement>
-export function inChild(job: Job): Promise<Measurement | Peak> {
+/** Does a job in a process of its own, so that no configuration inherits heap, compiled code or threads of another. `signal` ends it. */
+export function inChild(job: PeakJob, signal: AbortSignal): Promise<Peak>
+export function inChild(job: MeasurementJob, signal: AbortSignal): Promise<Measurement>
+export function inChild(job: Job, signal: AbortSignal): Promise<Measurement | Peak> {
   return new Promise((resolve, reject) => {
     // jax-js uses iterator helpers, which Node 20 has behind a flag.
     const needsFlag = job.contender === 'jax-js' && !('Iterator' in globalThis)
@@ -18,6 +18,8 @@ export function inChild(job: Job): Promise<Measurement | Peak> {
       execArgv: needsFlag ? ['--harmony-iterator-helpers'] : [],
       serialization: 'advanced',
       timeout: limitMilliseconds,
+      killSignal: 'SIGKILL',
+      signal,
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     })
     let complaints = ''

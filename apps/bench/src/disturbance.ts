@@ -16,10 +16,10 @@ const tolerated = 0.05
 /** Ticks of /proc/stat are 10 ms, and an interval may catch one that began before it. */
 const tickSeconds = 0.01
 
-/** Starts watching; the function returned says whether a sample of so many seconds on `threads` threads was disturbed. */
-export function watchDisturbance(threads: number): (seconds: number) => boolean {
-  const before = lostTime()
-  return (seconds) => isDisturbed(before, lostTime(), seconds, threads)
+/** Starts watching; the function returned says whether a sample of so many seconds on `threads` threads of the process was disturbed. */
+export function watchDisturbance(threads: number, pid: number = process.pid): (seconds: number) => boolean {
+  const before = lostTime(pid)
+  return (seconds) => isDisturbed(before, lostTime(pid), seconds, threads)
 }
 
 export function isDisturbed(before: LostTime, after: LostTime, seconds: number, threads: number): boolean {
@@ -31,16 +31,16 @@ export function isDisturbed(before: LostTime, after: LostTime, seconds: number, 
   return after.stolen - before.stolen > allowed + tickSeconds
 }
 
-function lostTime(): LostTime {
-  return { waiting: waitingSeconds(), stolen: stolenSeconds(), others: othersSeconds() }
+function lostTime(pid: number): LostTime {
+  return { waiting: waitingSeconds(pid), stolen: stolenSeconds(), others: othersSeconds() }
 }
 
 /** Linux: time on a run queue, the second number of each thread's schedstat. */
-function waitingSeconds(): number | null {
+function waitingSeconds(pid: number): number | null {
   try {
     let nanoseconds = 0
-    for (const task of readdirSync('/proc/self/task')) {
-      nanoseconds += Number(readFileSync(`/proc/self/task/${task}/schedstat`, 'utf8').split(' ')[1])
+    for (const task of readdirSync(`/proc/${pid}/task`)) {
+      nanoseconds += Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[1])
     }
     return nanoseconds / 1e9
   } catch {

@@ -5,11 +5,20 @@ import type { TrainingShapeOptions } from './training'
 /** Where kernels of ours run: `native`, `wasm`, or an instruction set as in `native:avx2`. */
 export type BackendName = 'native' | 'wasm' | `native:${string}`
 
+/** What computes matrix products. */
+export type ProductContender = BackendName | 'openblas'
+
 /** What computes attention. */
 export type Contender = BackendName | `standard-${'native' | 'wasm'}` | Peer
 
 export const peers = ['ort-node-mha', 'ort-node-gqa', 'ort-web-mha', 'jax-js', 'tfjs'] as const
 export type Peer = (typeof peers)[number]
+
+/**
+ * What a time ends with: `done`, when the work of many calls is done; `answered`, when that of each call is, one call after the other;
+ * `enqueued`, when the calls have returned.
+ */
+export type Until = 'done' | 'answered' | 'enqueued'
 
 interface Timed {
   readonly threads: number
@@ -21,13 +30,14 @@ export interface AttentionJob extends Timed {
   readonly contender: Contender
   readonly pass: Pass
   readonly shape: AttentionShape
+  readonly until: Until
   /** Where float64 statistics of a shape are kept for its other contenders. */
   readonly cacheFolder: string
 }
 
 export interface GemmJob extends Timed {
   readonly kind: 'gemm'
-  readonly contender: BackendName
+  readonly contender: ProductContender
   readonly shape: GemmShape
 }
 
@@ -35,6 +45,8 @@ export interface TrainingJob extends Timed {
   readonly kind: 'train'
   readonly contender: BackendName
   readonly options: TrainingShapeOptions
+  /** Where the time of a step goes, kernel by kernel. */
+  readonly profile: boolean
 }
 
 /** The ceilings of a backend with so many threads. */
@@ -49,11 +61,12 @@ export type MeasurementJob = AttentionJob | GemmJob | TrainingJob
 export type Job = MeasurementJob | PeakJob
 
 /** The runtime whose peak bounds a contender. */
-export function runtimeOf(contender: Contender): BackendName {
+export function runtimeOf(contender: Contender | ProductContender): BackendName {
   switch (contender) {
     case 'standard-native':
     case 'ort-node-mha':
     case 'ort-node-gqa':
+    case 'openblas':
       return 'native'
     case 'standard-wasm':
     case 'ort-web-mha':

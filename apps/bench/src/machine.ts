@@ -3,6 +3,9 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { availableParallelism, cpus, release, totalmem } from 'node:os'
 import { join } from 'node:path'
 
+/** Threads that can run at the same time. */
+export const allThreads = availableParallelism()
+
 /** What a measurement must be read with. */
 export interface Machine {
   readonly cpu: string
@@ -20,7 +23,7 @@ export interface Machine {
 export function describeMachine(): Machine {
   return {
     cpu: cpus()[0]?.model.trim() ?? 'unknown',
-    cores: availableParallelism(),
+    cores: allThreads,
     caches: caches(),
     memoryBytes: totalmem(),
     os: `${process.platform} ${process.arch} ${release()}`,

@@ -1,8 +1,8 @@
 import { totalmem } from 'node:os'
-import type { AttentionShape, Pass } from './attention/problem'
+import { type AttentionShape, keyHeads, type Pass } from './attention/problem'
 import { standardBytes } from './attention/standard'
 import { type GemmSizes, gemmShapes } from './gemm'
-import type { BackendName, Contender, MeasurementJob } from './job'
+import type { BackendName, Contender, MeasurementJob, ProductContender, Until } from './job'
 import { peers } from './job'
 import type { Subject } from './results'
 import type { TrainingShapeOptions } from './training'
@@ -27,41 +27,62 @@ export interface AttentionFilters extends Filters {
   readonly headDims: readonly number[]
   readonly causal: readonly boolean[]
   readonly passes: readonly Pass[]
-  readonly batchSize: number
   readonly nHeads: number
 }
 
 export const attentionContenders: readonly Contender[] = ['native', 'standard-native', 'wasm', 'standard-wasm', ...peers]
+export const productContenders: readonly ProductContender[] = ['native', 'wasm', 'openblas']
 
-/** Rows of one shape stand together, contender below contender. */
-export function planAttention(benchmark: string, filters: AttentionFilters): Planned[] {
-  const rows: Planned[] = []
-  for (const threads of filters.threads) {
-    for (const headDim of filters.headDims) {
-      for (const causal of filters.causal) {
-        for (const pass of filters.passes) {
-          for (const seqlen of filters.seqlens) {
-            const { batchSize, nHeads } = filters
-            const shape = { batchSize, seqlenQ: seqlen, seqlenK: seqlen, nHeads, headDim, causal }
-            for (const contender of filters.contenders) {
-              if (takesPart(contender, pass, causal, threads)) rows.push(attentionRow(benchmark, filters, contender, shape, pass, threads))
-            }
-          }
-        }
-      }
-    }
-  }
-  return rows
+/**
+ * Rows of one shape stand together, contender below contender. `takes` leaves out what would cost more than it tells.
+ */
+export function planAttention(
+  benchmark: string,
+  filters: AttentionFilters,
+  takes: (contender: Contender, shape: AttentionShape, pass: Pass) => boolean = () => true,
+): Planned[] {
+  const { threads: counts, headDims, causal: masks, passes, seqlens, contenders, nHeads } = filters
+  return counts.flatMap((threads) =>
+    headDims.flatMap((headDim) =>
+      masks.flatMap((causal) =>
+        passes.flatMap((pass) =>
+          seqlens.flatMap((seqlen) => {
+            const shape = { batchSize: 1, seqlenQ: seqlen, seqlenK: seqlen, nHeads, headDim, causal }
+            return contenders
+              .filter((contender) => canCompute(contender, pass, shape) && takes(contender, shape, pass))
+              .map((contender) => attentionRow(benchmark, filters, contender, shape, pass, threads))
+          }),
+        ),
+      ),
+    ),
+  )
 }
 
 /** One query against many keys, as when decoding: bound by memory. */
-export function planDecoding(filters: AttentionFilters, seqlenK: number): Planned[] {
-  const contenders = filters.contenders.filter((contender) => /^(native|wasm)/.test(contender))
-  return filters.threads.flatMap((threads) =>
-    contenders.map((contender) => {
-      const shape = { batchSize: 1, seqlenQ: 1, seqlenK, nHeads: filters.nHeads, headDim: 64, causal: true }
-      return attentionRow('attention', filters, contender, shape, 'forward', threads)
+export function planDecoding(filters: AttentionFilters, seqlenK: number, nHeadsK: readonly number[]): Planned[] {
+  const { threads: counts, contenders, nHeads } = filters
+  return counts.flatMap((threads) =>
+    nHeadsK.flatMap((heads) => {
+      const shape = { batchSize: 1, seqlenQ: 1, seqlenK, nHeads, nHeadsK: heads, headDim: 64, causal: false }
+      return contenders
+        .filter((contender) => /^(native|wasm|ort-)/.test(contender) && canCompute(contender, 'forward', shape))
+        .map((contender) => attentionRow('decoding', filters, contender, shape, 'forward', threads))
     }),
+  )
+}
+
+/** What a call costs that computes next to nothing: until it returns, and until it is done. */
+export function planOverhead(filters: AttentionFilters): Planned[] {
+  const shape = { batchSize: 1, seqlenQ: 16, seqlenK: 16, nHeads: 1, headDim: 16, causal: false }
+  return filters.threads.flatMap((threads) =>
+    filters.contenders
+      .filter((contender) => /^(native|wasm|ort-node-mha)/.test(contender))
+      .flatMap((contender) =>
+        // onnxruntime's calls do not return before they are done.
+        (contender.startsWith('ort') ? (['answered'] as const) : (['enqueued', 'answered'] as const)).map((until) =>
+          attentionRow('overhead', filters, contender, shape, 'forward', threads, until),
+        ),
+      ),
   )
 }
 
@@ -72,31 +93,25 @@ function attentionRow(
   shape: AttentionShape,
   pass: Pass,
   threads: number,
+  until: Until = 'done',
 ): Planned {
-  const { seqlenQ, seqlenK, headDim, causal } = shape
+  const { seqlenQ, seqlenK, nHeads, headDim, causal } = shape
   const lengths = seqlenQ === seqlenK ? `N ${seqlenQ}` : `Sq ${seqlenQ} Sk ${seqlenK}`
-  const name = `${pass} ${lengths} D ${headDim} ${causal ? 'causal' : 'full'}`
+  const heads = keyHeads(shape) === nHeads ? nHeads : `${nHeads}/${keyHeads(shape)}`
+  const name = `${pass} ${lengths} H ${heads} D ${headDim} ${causal ? 'causal' : 'full'}${until === 'done' ? '' : `, ${until}`}`
   return {
-    subject: { benchmark, name, contender, threads, parameters: { pass, ...shape } },
-    job: { kind: 'attention', contender, pass, shape, threads, samples, cacheFolder },
+    subject: { benchmark, name, contender, threads, parameters: { pass, until, ...shape } },
+    job: { kind: 'attention', contender, pass, shape, until, threads, samples, cacheFolder },
     impossible: tooLarge(contender, shape, pass),
   }
 }
 
-/** Peers have no gradient but jax-js's, which runs on one thread; GroupQueryAttention is causal by definition. */
-function takesPart(contender: Contender, pass: Pass, causal: boolean, threads: number): boolean {
-  switch (contender) {
-    case 'jax-js':
-      return threads === 1
-    case 'ort-node-gqa':
-      return causal && pass === 'forward'
-    case 'ort-node-mha':
-    case 'ort-web-mha':
-    case 'tfjs':
-      return pass === 'forward'
-    default:
-      return true
-  }
+/** Peers have no gradient but jax-js; GroupQueryAttention is causal by definition, and here without a cache; others know no shared keys. */
+function canCompute(contender: Contender, pass: Pass, shape: AttentionShape): boolean {
+  if (/^(native|wasm)/.test(contender)) return true
+  if (keyHeads(shape) !== shape.nHeads) return false
+  if (contender === 'ort-node-gqa') return shape.causal && pass === 'forward'
+  return pass === 'forward' || contender.startsWith('standard') || contender === 'jax-js'
 }
 
 const wasmBytes = 2 ** 32
@@ -111,31 +126,44 @@ function tooLarge(contender: Contender, shape: AttentionShape, pass: Pass): stri
   return bytes < limit ? null : `its S × S matrices take ${(bytes / 2 ** 30).toFixed(0)} GiB`
 }
 
-export function planGemm(filters: Filters & GemmSizes & { contenders: readonly BackendName[]; filter: string }): Planned[] {
+export function planGemm(filters: Filters & GemmSizes & { contenders: readonly ProductContender[]; filter: string }): Planned[] {
   const { threads: counts, contenders, samples, filter } = filters
   const shapes = gemmShapes(filters).filter(({ name }) => name.includes(filter))
   return counts.flatMap((threads) =>
     shapes.flatMap((shape) =>
-      contenders.map((contender) => {
-        const { name, m, n, k, transposeA = false, transposeB = false } = shape
-        const parameters = { m, n, k, transposeA, transposeB }
-        return {
-          subject: { benchmark: 'gemm', name: `${name} ${m}×${n}×${k}`, contender, threads, parameters },
-          job: { kind: 'gemm' as const, contender, shape, threads, samples },
-          impossible: null,
-        }
-      }),
+      contenders
+        .filter((contender) => contender !== 'openblas' || !shape.epilogue)
+        .map((contender) => {
+          const { name, m, n, k, transposeA = false, transposeB = false, epilogue = '' } = shape
+          const parameters = { m, n, k, transposeA, transposeB, epilogue }
+          return {
+            subject: {
+              benchmark: 'gemm',
+              name: `${name}${epilogue ? ` + ${epilogue}` : ''} ${m}×${n}×${k}`,
+              contender,
+              threads,
+              parameters,
+            },
+            job: { kind: 'gemm' as const, contender, shape, threads, samples },
+            impossible: null,
+          }
+        }),
     ),
   )
 }
 
-export function planTraining(filters: Filters & { contenders: readonly BackendName[] }, options: TrainingShapeOptions): Planned[] {
+export interface TrainingFilters extends Filters {
+  readonly contenders: readonly BackendName[]
+  readonly profile: boolean
+}
+
+export function planTraining(filters: TrainingFilters, options: TrainingShapeOptions): Planned[] {
   const { architecture, batchSize, context, dModel, nLayers, vocabSize, attention } = options
   const name = `${architecture} T ${batchSize}×${context} d ${dModel} L ${nLayers} V ${vocabSize} ${attention}`
   return filters.threads.flatMap((threads) =>
     filters.contenders.map((contender) => ({
       subject: { benchmark: 'train', name, contender, threads, parameters: { ...options } },
-      job: { kind: 'train' as const, contender, options, threads, samples: filters.samples },
+      job: { kind: 'train' as const, contender, options, threads, samples: filters.samples, profile: filters.profile },
       impossible: null,
     })),
   )

@@ -1,26 +1,28 @@
 import type { TopLevelSpec } from 'vega-lite'
 
-/** One measured rate. */
-export interface Point {
+/** Lines over the sequence length, one per contender. */
+export interface Plot {
   readonly title: string
-  readonly series: string
-  readonly seqlen: number
-  readonly gigaflops: number
+  /** What the values are. */
+  readonly y: string
+  /** Whether doubling is what matters. */
+  readonly logarithmic: boolean
+  readonly points: readonly { readonly series: string; readonly seqlen: number; readonly value: number }[]
 }
 
-/** Rates over the sequence length, a line per contender, as SVG. */
-export async function drawLines(points: readonly Point[]): Promise<string> {
+/** As SVG. */
+export async function drawLines({ title, y, logarithmic, points }: Plot): Promise<string> {
   const [vega, vegaLite] = await Promise.all([import('vega'), import('vega-lite')])
   const spec: TopLevelSpec = {
     width: 480,
     height: 300,
     background: 'white',
-    title: points[0]?.title ?? '',
+    title,
     data: { values: [...points] },
     mark: { type: 'line', point: true },
     encoding: {
       x: { field: 'seqlen', type: 'quantitative', scale: { type: 'log', base: 2 }, title: 'N' },
-      y: { field: 'gigaflops', type: 'quantitative', title: 'GFLOP/s', scale: { zero: true } },
+      y: { field: 'value', type: 'quantitative', title: y, scale: logarithmic ? { type: 'log' } : { zero: true } },
       color: { field: 'series', type: 'nominal', title: 'with' },
     },
   }

@@ -16,7 +16,7 @@ const peak = { flopsPerSecond: 10e9, bytesPerSecond: 4e9, isa: 'avx2' }
 describe('judge', () => {
   it('gives the median as shares of the peaks', () => {
     const expected = { flopsPerSecond: 4e9, shareOfPeak: 0.4, bytesPerSecond: 2e9, shareOfBandwidth: 0.5, rejected: null }
-    expect(judge(subject, measurement, peak)).toMatchObject(expected)
+    expect(judge(subject, measurement, peak, 0)).toMatchObject(expected)
   })
 
   it.each([
@@ -25,7 +25,7 @@ describe('judge', () => {
     ['more than the peak', { flops: 6e9 }, 'above the measured peak'],
     ['a busy machine', { timing: { ...measurement.timing, disturbed: 2 } }, 'disturbed 2 of 3 samples'],
   ])('gives %s no time', (_what, change, reason) => {
-    const row = judge(subject, { ...measurement, ...change }, peak)
+    const row = judge(subject, { ...measurement, ...change }, peak, 0)
     expect(row).toMatchObject({ timing: null, flopsPerSecond: null, shareOfPeak: null, bytesPerSecond: null })
     expect(row.rejected).toContain(reason)
     expect(formatRow(row)).toContain(reason)
@@ -34,8 +34,8 @@ describe('judge', () => {
 
   it('keeps disturbed times on request, marked, but never wrong results', () => {
     const busy = { ...measurement, timing: { ...measurement.timing, disturbed: 2 } }
-    expect(formatRow(judge(subject, busy, peak, true))).toContain('busy')
-    expect(judge(subject, { ...busy, checks: [] }, peak, true).timing).toBeNull()
+    expect(formatRow(judge(subject, busy, peak, 0, true))).toContain('busy')
+    expect(judge(subject, { ...busy, checks: [] }, peak, 0, true).timing).toBeNull()
   })
 })
 

@@ -1,14 +1,16 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, renameSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { Check } from './check'
 import type { Machine } from './machine'
 import type { Peak } from './peaks'
+import type { StepProfile } from './profile'
 import type { Timing } from './timing'
 
 /** What one process measured, before it is judged. */
 export interface Measurement {
   readonly device: string
-  readonly flops: number
+  /** Null where the time is not that of the arithmetic. */
+  readonly flops: number | null
   /** Bytes that have to be read or written at least once; null where they do not bound the time. */
   readonly bytes: number | null
   readonly checks: readonly Check[]
@@ -19,6 +21,8 @@ export interface Measurement {
     /** Peak of tensors, inputs not counted; null where the contender does not tell. */
     readonly tensorBytes: number | null
   }
+  /** Where a training step's time goes. */
+  readonly profile?: StepProfile
 }
 
 /** What was to be measured. */
@@ -32,7 +36,8 @@ export interface Subject {
 
 /** One line of a benchmark. A time that is not to be believed is not there. */
 export interface Row extends Subject {
-  readonly peak: Peak
+  /** Null if the backend does not start here. */
+  readonly peak: Peak | null
   readonly device: string | null
   readonly flops: number | null
   readonly checks: readonly Check[]
@@ -42,17 +47,20 @@ export interface Row extends Subject {
   readonly shareOfPeak: number | null
   readonly bytesPerSecond: number | null
   readonly shareOfBandwidth: number | null
+  readonly profile?: StepProfile
   /** Why there is no time. */
   readonly rejected: string | null
+  /** What the row took, with its process's start and its check. */
+  readonly seconds: number
 }
 
 /** A row that is unchecked, wrong, disturbed throughout or faster than the machine can be gets no time. */
-export function judge(subject: Subject, measurement: Measurement, peak: Peak, keepDisturbed = false): Row {
-  const { device, flops, bytes, checks, timing, memory } = measurement
-  const flopsPerSecond = flops / timing.median
+export function judge(subject: Subject, measurement: Measurement, peak: Peak, seconds: number, keepDisturbed = false): Row {
+  const { device, flops, bytes, checks, timing, memory, profile } = measurement
+  const flopsPerSecond = flops === null ? null : flops / timing.median
   const bytesPerSecond = bytes === null ? null : bytes / timing.median
-  const rejected = reasonToReject(checks, flopsPerSecond, peak.flopsPerSecond) ?? (keepDisturbed ? null : reasonToRetake(timing))
-  if (rejected !== null) return { ...failed(subject, peak, rejected), device, checks }
+  const rejected = reasonToReject(checks, flopsPerSecond ?? 0, peak.flopsPerSecond) ?? (keepDisturbed ? null : reasonToRetake(timing))
+  if (rejected !== null) return { ...failed(subject, peak, rejected, seconds), device, checks }
   return {
     ...subject,
     peak,
@@ -62,17 +70,19 @@ export function judge(subject: Subject, measurement: Measurement, peak: Peak, ke
     timing,
     memory,
     flopsPerSecond,
-    shareOfPeak: flopsPerSecond / peak.flopsPerSecond,
+    shareOfPeak: flopsPerSecond === null ? null : flopsPerSecond / peak.flopsPerSecond,
     bytesPerSecond,
     shareOfBandwidth: bytesPerSecond === null ? null : bytesPerSecond / peak.bytesPerSecond,
+    ...(profile ? { profile } : {}),
     rejected,
+    seconds,
   }
 }
 
 /** A row without a time. */
-export function failed(subject: Subject, peak: Peak, rejected: string): Row {
+export function failed(subject: Subject, peak: Peak | null, rejected: string, seconds = 0): Row {
   const nothing = { device: null, flops: null, timing: null, memory: null, flopsPerSecond: null, shareOfPeak: null }
-  return { ...subject, peak, checks: [], ...nothing, bytesPerSecond: null, shareOfBandwidth: null, rejected }
+  return { ...subject, peak, checks: [], ...nothing, bytesPerSecond: null, shareOfBandwidth: null, rejected, seconds }
 }
 
 function reasonToReject(checks: readonly Check[], flopsPerSecond: number, peakFlopsPerSecond: number): string | null {
@@ -102,7 +112,9 @@ export interface Report {
 
 export function writeReport(file: string, report: Report): void {
   mkdirSync(dirname(file), { recursive: true })
-  writeFileSync(file, `${JSON.stringify(report, null, 2)}\n`)
+  // In one step, so that ending the run at any moment leaves a whole file.
+  writeFileSync(`${file}.part`, `${JSON.stringify(report, null, 2)}\n`)
+  renameSync(`${file}.part`, file)
 }
 
 export function gigaflops(flopsPerSecond: number): string {
@@ -113,25 +125,35 @@ export function mebibytes(bytes: number): string {
   return (bytes / 2 ** 20).toFixed(bytes < 10 * 2 ** 20 ? 1 : 0)
 }
 
-const [nameWidth, contenderWidth, cellWidth] = [46, 16, 12]
+const [nameWidth, contenderWidth, cellWidth] = [50, 16, 11]
 
 export function formatHeader(): string {
-  const columns = ['median ms', 'spread', 'GFLOP/s', 'of peak', 'of GB/s', 'MiB', 'check']
+  const columns = ['median ms', 'spread', 'GFLOP/s', 'of peak', 'GB/s', 'of peak', 'MiB', 'check']
   return `threads  ${''.padEnd(nameWidth + contenderWidth)}${columns.map((column) => column.padStart(cellWidth)).join('')}`
 }
 
 export function formatRow(row: Row): string {
   const head = `${String(row.threads).padStart(7)}  ${row.name.padEnd(nameWidth)}${row.contender.padEnd(contenderWidth)}`
-  if (row.timing === null || row.flopsPerSecond === null || row.shareOfPeak === null) return `${head}  no time: ${row.rejected}`
+  if (row.timing === null) return `${head}  no time: ${row.rejected}`
   const { median, min, max, disturbed } = row.timing
   const cells = [
     (median * 1e3).toPrecision(4),
     `±${(((max - min) / 2 / median) * 100).toFixed(0)} %`,
-    gigaflops(row.flopsPerSecond),
-    `${(row.shareOfPeak * 100).toFixed(1)} %`,
-    row.shareOfBandwidth === null ? '' : `${(row.shareOfBandwidth * 100).toFixed(0)} %`,
+    rate(row.flopsPerSecond),
+    percent(row.shareOfPeak),
+    rate(row.bytesPerSecond),
+    percent(row.shareOfBandwidth),
     row.memory === null ? '' : mebibytes(row.memory.processBytes),
     disturbed > 0 ? 'ok, busy' : 'ok',
   ]
   return head + cells.map((cell) => cell.padStart(cellWidth)).join('')
+}
+
+/** In thousands of millions per second: GFLOP/s or GB/s. */
+export function rate(perSecond: number | null): string {
+  return perSecond === null ? '' : gigaflops(perSecond)
+}
+
+export function percent(share: number | null): string {
+  return share === null ? '' : `${(share * 100).toFixed(1)} %`
 }

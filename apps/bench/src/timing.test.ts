@@ -1,4 +1,4 @@
-import { expect, it } from 'vitest'
+import { expect, it, vi } from 'vitest'
 import { median, time } from './timing'
 
 it('takes the middle', () => {
@@ -49,4 +49,22 @@ it('judges the whole of a sample that is many calls', async () => {
   const timing = await time(work, { samples: 5, threads: 1 }, () => (seconds) => judged.push(seconds) === 0)
   expect(timing.callsPerSample).toBeGreaterThan(1)
   expect(judged).toEqual(timing.samples.map((seconds) => seconds * timing.callsPerSample))
+})
+
+it('times calls alone, or each with its answer', async () => {
+  let clock = 0
+  const now = vi.spyOn(performance, 'now').mockImplementation(() => clock)
+  const work = {
+    call: () => {
+      clock += 1
+    },
+    sync: async () => {
+      clock += 1000
+    },
+  }
+  const enqueued = await time(work, { samples: 5, threads: 1, until: 'enqueued' }, () => () => false)
+  const answered = await time(work, { samples: 5, threads: 1, until: 'answered' }, () => () => false)
+  now.mockRestore()
+  expect(enqueued.median).toBe(0.001)
+  expect(answered.median).toBe(1.001)
 })

@@ -1,4 +1,5 @@
 import { watchDisturbance } from './disturbance'
+import type { Until } from './job'
 
 /** Seconds of one call. */
 export interface Timing {
@@ -24,20 +25,26 @@ export interface TimingOptions {
   /** At least 5: fewer say nothing about the spread. */
   readonly samples: number
   readonly threads: number
+  readonly until?: Until
 }
 
 const minSampleSeconds = 0.05
+/** Few enough calls that none waits for room in a queue, which is not what enqueueing costs. */
+const enqueuedCalls = 256
+/** Until the compiler is done with what runs per call. */
+const enqueuedWarmUps = 30
 /** A machine that is busy throughout ends the retaking after as many samples more as were asked for. */
 const retakesPerSample = 1
 
 /** Times calls after a warm-up. A sample that other processes disturbed is taken again. */
-export async function time(workload: Workload, { samples, threads }: TimingOptions, watch = watchDisturbance): Promise<Timing> {
-  const calls = await warmUp(workload)
+export async function time(workload: Workload, options: TimingOptions, watch = watchDisturbance): Promise<Timing> {
+  const { samples, threads, until = 'done' } = options
+  const calls = await warmUp(workload, until)
   const clean: number[] = []
   const disturbed: number[] = []
   while (clean.length < samples && clean.length + disturbed.length < samples * (1 + retakesPerSample)) {
     const wasDisturbed = watch(threads)
-    const seconds = await sample(workload, calls)
+    const seconds = await sample(workload, calls, until)
     ;(wasDisturbed(seconds * calls) ? disturbed : clean).push(seconds)
   }
   const missing = samples - clean.length
@@ -46,17 +53,27 @@ export async function time(workload: Workload, { samples, threads }: TimingOptio
   return { ...summarize(taken, calls), retaken: disturbed.length - fillers.length, disturbed: fillers.length }
 }
 
-async function sample(workload: Workload, calls: number): Promise<number> {
+async function sample(workload: Workload, calls: number, until: Until): Promise<number> {
   const start = performance.now()
-  for (let call = 0; call < calls; call++) await workload.call()
-  await workload.sync()
-  return (performance.now() - start) / 1e3 / calls
+  for (let call = 0; call < calls; call++) {
+    // Without an await of its own: what a microtask costs is not what a call costs.
+    const called = workload.call()
+    if (called) await called
+    if (until === 'answered') await workload.sync()
+  }
+  const enqueued = performance.now()
+  if (until !== 'answered') await workload.sync()
+  return ((until === 'enqueued' ? enqueued : performance.now()) - start) / 1e3 / calls
 }
 
-/** Runs once or twice and finds out how many calls make a sample. */
-async function warmUp(workload: Workload): Promise<number> {
-  let seconds = await sample(workload, 1)
-  if (seconds < 1) seconds = await sample(workload, 1)
+/** Runs once or more often and finds out how many calls make a sample. */
+async function warmUp(workload: Workload, until: Until): Promise<number> {
+  if (until === 'enqueued') {
+    for (let i = 0; i < enqueuedWarmUps; i++) await sample(workload, enqueuedCalls, until)
+    return enqueuedCalls
+  }
+  let seconds = await sample(workload, 1, until)
+  if (seconds < 1) seconds = await sample(workload, 1, until)
   return Math.max(1, Math.ceil(minSampleSeconds / seconds))
 }
 

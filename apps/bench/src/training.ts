@@ -1,9 +1,11 @@
 import { createReferenceBackend } from '@tilegrad/core-math'
+import type { CpuBackend } from '@tilegrad/kernels-cpu'
 import type { Backend, Tensor, TypedArray } from '@tilegrad/tensor'
 import { AdamW, GPT, type GPTConfig, trainingFlops } from '@tilegrad/transformer'
 import { type Check, check, forwardFactor, gradientFactor } from './check'
 import type { TrainingJob } from './job'
 import { processMemory, resetPeakMemory } from './memory'
+import { profileSteps } from './profile'
 import { randomIntegers } from './random'
 import type { Measurement } from './results'
 import { time } from './timing'
@@ -24,7 +26,7 @@ const checkedPositions = 32
 const ignoreIndex = -100
 
 /** Forward pass, loss, backward pass, clipping and AdamW update of a whole model. */
-export async function measureTraining(backend: Backend, { options, samples, threads }: TrainingJob): Promise<Measurement> {
+export async function measureTraining(backend: CpuBackend, { options, samples, threads, profile }: TrainingJob): Promise<Measurement> {
   const { architecture, context, batchSize, dModel, nLayers, nHeads, vocabSize, attention } = options
   const config = { architecture, vocabSize, contextLength: context, nLayers, nHeads, dModel, attentionImpl: attention }
   const model = GPT.fromConfig(config, { backend, seed: 1 })
@@ -44,6 +46,8 @@ export async function measureTraining(backend: Backend, { options, samples, thre
   }
   const timing = await time({ call, sync: () => backend.sync() }, { samples, threads })
   const memory = { processBytes: Math.max(0, processMemory().peakBytes - before), tensorBytes: backend.memory().peakBytes - atRest }
+  // After the timing, which is of steps that nothing measures from within.
+  const profiled = profile ? { profile: await profileSteps(backend, call) } : {}
   const checks = await checkGradients(model, ids, batchSize)
   model.dispose()
   return {
@@ -53,6 +57,7 @@ export async function measureTraining(backend: Backend, { options, samples, thre
     checks,
     timing,
     memory,
+    ...profiled,
   }
 }
 

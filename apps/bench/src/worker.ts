@@ -1,4 +1,4 @@
-import { type CpuBackend, createCpuBackend } from '@tilegrad/kernels-cpu'
+import { createCpuBackend } from '@tilegrad/kernels-cpu'
 import { measureAttention } from './attention/measure'
 import { measureGemm } from './gemm'
 import { backendOptions, type Job } from './job'
@@ -18,19 +18,17 @@ export function serveOneJob(): void {
       // Peers leave threads behind that would keep the process alive.
       .then((answer) => process.send?.(answer, () => process.exit()))
   })
+  // Nobody waits for the answer any more.
+  process.once('disconnect', () => process.exit())
 }
 
 export async function perform(job: Job): Promise<Measurement | Peak> {
   if (job.kind === 'attention') return measureAttention(job)
+  if (job.kind === 'gemm') return measureGemm(job)
   const backend = await createCpuBackend(backendOptions(job.contender, job.threads))
   try {
-    return await performOn(backend, job)
+    return job.kind === 'peak' ? await measurePeaks(backend, job.threads) : await measureTraining(backend, job)
   } finally {
     await backend.dispose()
   }
-}
-
-function performOn(backend: CpuBackend, job: Exclude<Job, { kind: 'attention' }>): Promise<Measurement | Peak> {
-  if (job.kind === 'peak') return measurePeaks(backend, job.threads)
-  return job.kind === 'gemm' ? measureGemm(backend, job) : measureTraining(backend, job)
 }

@@ -59,3 +59,21 @@ describe.each(shapes)('checkAttention of $seqlenQ × $seqlenK, causal $causal', 
     near(columnOf.dv, part(gradients?.dv ?? [], shape.seqlenK, key.row))
   })
 })
+
+it('checks heads that share keys', async () => {
+  const shape: AttentionShape = { batchSize: 2, seqlenQ: 1, seqlenK: 50, nHeads: 6, nHeadsK: 2, headDim: 8, causal: false }
+  const inputs = randomInputs(shape)
+  const runner = tilegradRunner(createReferenceBackend({ precision: 'f32' }), 'flash', inputs, shape, false)
+  await runner.call()
+  const result = await runner.result()
+  expect(checkAttention(inputs, result, shape).map(({ what, ok }) => [what, ok])).toEqual([
+    ['out', true],
+    ['lse', true],
+  ])
+  const everyHeadItsOwn = { ...shape, nHeadsK: 6 }
+  const other = randomInputs(everyHeadItsOwn)
+  expect(checkAttention({ ...other, q: inputs.q }, result, everyHeadItsOwn).some(({ ok }) => ok)).toBe(false)
+  expect(() => checkAttention(inputs, { ...result, gradients: { dq: result.out, dk: result.out, dv: result.out } }, shape)).toThrow(
+    'shared keys',
+  )
+})

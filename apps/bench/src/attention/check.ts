@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { TypedArray } from '@tilegrad/tensor'
 import { type Check, type Comparison, check, forwardFactor, gradientFactor } from '../check'
 import { type HeadRow, keyRow, offset, type Precision, queryRow, type RowStatistics, rowStatistics } from './oracle'
-import type { AttentionInputs, AttentionResult, AttentionShape } from './problem'
+import { type AttentionInputs, type AttentionResult, type AttentionShape, keyHeads } from './problem'
 
 const rowsPerBlock = 4
 /** A float64 pass over all pairs of a head takes half a minute at this length, and four times that at twice the length. */
@@ -21,6 +21,7 @@ export function checkAttention(inputs: AttentionInputs, result: AttentionResult,
   const { batchSize, nHeads, seqlenQ, seqlenK } = shape
   const last = { batch: batchSize - 1, head: nHeads - 1 }
   const { gradients, lse } = result
+  if (gradients && keyHeads(shape) !== nHeads) throw new Error('gradients of shared keys are not checked here')
 
   for (const at of rows(seqlenQ, [{ batch: 0, head: 0 }, last])) {
     const compute = (precision: Precision) => queryRow(inputs, shape, at, precision)

@@ -1,4 +1,4 @@
-import type { AttentionInputs, AttentionShape } from './problem'
+import { type AttentionInputs, type AttentionShape, keyHeads } from './problem'
 
 /** Sequential sums in float64, or with every operation rounded to float32: what naive code in that precision makes of it. */
 export type Precision = 'f64' | 'f32'
@@ -28,9 +28,12 @@ export function queryRow(inputs: AttentionInputs, shape: AttentionShape, at: Hea
   const scale = round(1 / Math.sqrt(d))
   const keys = visibleKeys(shape, at.row)
   const query = offset(shape, shape.seqlenQ, at)
-  const key = (row: number) => offset(shape, shape.seqlenK, { ...at, row })
-  const stride = shape.nHeads * d
-  const [firstKey, p, dp] = [key(0), new Float64Array(keys), new Float64Array(keys)]
+  // Query head h reads key head ⌊h·nHeadsK/nHeads⌋.
+  const nHeadsK = keyHeads(shape)
+  const head = Math.floor((at.head * nHeadsK) / shape.nHeads)
+  const stride = nHeadsK * d
+  const firstKey = (at.batch * shape.seqlenK * nHeadsK + head) * d
+  const [p, dp] = [new Float64Array(keys), new Float64Array(keys)]
   let max = Number.NEGATIVE_INFINITY
   for (let j = 0; j < keys; j++) {
     p[j] = round(scale * dot(inputs.q, query, inputs.k, firstKey + j * stride, d, round))
@@ -63,27 +66,26 @@ export interface RowStatistics {
   readonly delta: Float64Array
 }
 
-/** One pass over all pairs of one head, O(seqlenQ·seqlenK·headDim) in plain float64: seconds for 8192². */
+/** One pass over all pairs of one head, O(seqlenQ·seqlenK·headDim) in plain float64: seconds for 8192². As many heads of k as of q. */
 export function rowStatistics(inputs: AttentionInputs, shape: AttentionShape, batch: number, head: number): RowStatistics {
   const { seqlenQ, seqlenK, headDim: d } = shape
   const scale = 1 / Math.sqrt(d)
-  const part = (whole: Float32Array, seqlen: number) => headRows(whole, shape, seqlen, batch, head)
-  const [q, dout, k, v] = [part(inputs.q, seqlenQ), part(inputs.dout, seqlenQ), part(inputs.k, seqlenK), part(inputs.v, seqlenK)]
+  const part = (whole: Float32Array, seqlen: number, padding = 0) => headRows(whole, shape, seqlen, batch, head, padding)
+  const [q, dout] = [part(inputs.q, seqlenQ), part(inputs.dout, seqlenQ)]
+  const [k, v] = [part(inputs.k, seqlenK, keysAtOnce - 1), part(inputs.v, seqlenK, keysAtOnce - 1)]
   const [lse, delta] = [new Float64Array(seqlenQ), new Float64Array(seqlenQ)]
-  const [s, dp] = [new Float64Array(seqlenK), new Float64Array(seqlenK)]
+  const [s, dp] = [new Float64Array(seqlenK + keysAtOnce), new Float64Array(seqlenK + keysAtOnce)]
   for (let i = 0; i < seqlenQ; i++) {
     const keys = visibleKeys(shape, i)
+    const row = i * d
+    for (let j = 0; j < keys; j += keysAtOnce) {
+      dotsWithKeys(q, row, k, j * d, d, s, j)
+      dotsWithKeys(dout, row, v, j * d, d, dp, j)
+    }
     let max = Number.NEGATIVE_INFINITY
     for (let j = 0; j < keys; j++) {
-      const [a, b] = [i * d, j * d]
-      let [score, gradient] = [0, 0]
-      for (let c = 0; c < d; c++) {
-        score += (q[a + c] as number) * (k[b + c] as number)
-        gradient += (dout[a + c] as number) * (v[b + c] as number)
-      }
-      s[j] = score * scale
-      dp[j] = gradient
-      if (score * scale > max) max = score * scale
+      s[j] = (s[j] as number) * scale
+      if ((s[j] as number) > max) max = s[j] as number
     }
     let [sum, weighted] = [0, 0]
     for (let j = 0; j < keys; j++) {
@@ -97,7 +99,26 @@ export function rowStatistics(inputs: AttentionInputs, shape: AttentionShape, ba
   return { lse, delta }
 }
 
-/** dk and dv of one key, from the statistics of the rows that see it: O(seqlenQ·headDim). */
+/** Sums that do not wait for each other: four times as fast as one. */
+const keysAtOnce = 4
+
+/** to[at + n] = x[row …]·y[key + n·d …] for `keysAtOnce` rows n of y, each summed in order. */
+function dotsWithKeys(x: Float64Array, row: number, y: Float64Array, key: number, d: number, to: Float64Array, at: number): void {
+  let [a, b, c, e] = [0, 0, 0, 0]
+  for (let i = 0; i < d; i++) {
+    const factor = x[row + i] as number
+    a += factor * (y[key + i] as number)
+    b += factor * (y[key + d + i] as number)
+    c += factor * (y[key + 2 * d + i] as number)
+    e += factor * (y[key + 3 * d + i] as number)
+  }
+  to[at] = a
+  to[at + 1] = b
+  to[at + 2] = c
+  to[at + 3] = e
+}
+
+/** dk and dv of one key, from the statistics of the rows that see it: O(seqlenQ·headDim). As many heads of k as of q. */
 export function keyRow(inputs: AttentionInputs, shape: AttentionShape, at: HeadRow, statistics: RowStatistics, precision: Precision) {
   const round = precision === 'f32' ? Math.fround : identity
   const { headDim: d, seqlenQ } = shape
@@ -122,8 +143,9 @@ export function offset({ nHeads, headDim }: AttentionShape, seqlen: number, { ba
   return ((batch * seqlen + row) * nHeads + head) * headDim
 }
 
-function headRows(whole: Float32Array, shape: AttentionShape, seqlen: number, batch: number, head: number): Float64Array {
-  const part = new Float64Array(seqlen * shape.headDim)
+/** One head's rows, and `padding` rows of zeros. */
+function headRows(whole: Float32Array, shape: AttentionShape, seqlen: number, batch: number, head: number, padding: number): Float64Array {
+  const part = new Float64Array((seqlen + padding) * shape.headDim)
   for (let row = 0; row < seqlen; row++) {
     const start = offset(shape, seqlen, { batch, head, row })
     part.set(whole.subarray(start, start + shape.headDim), row * shape.headDim)

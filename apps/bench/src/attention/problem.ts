@@ -3,12 +3,14 @@ import { randomNormal } from '../random'
 
 export type Pass = 'forward' | 'forward+backward'
 
-/** q and dout are [batchSize, seqlenQ, nHeads, headDim], k and v [batchSize, seqlenK, nHeads, headDim]; causal is aligned bottom-right. */
+/** q and dout are [batchSize, seqlenQ, nHeads, headDim], k and v [batchSize, seqlenK, nHeadsK, headDim]; causal is aligned bottom-right. */
 export interface AttentionShape {
   readonly batchSize: number
   readonly seqlenQ: number
   readonly seqlenK: number
   readonly nHeads: number
+  /** Divides nHeads; nHeads unless given. */
+  readonly nHeadsK?: number
   readonly headDim: number
   readonly causal: boolean
 }
@@ -21,11 +23,17 @@ export interface AttentionInputs {
 }
 
 /** `logitScale` multiplies q: the standard deviation of the scores. */
-export function randomInputs({ batchSize, seqlenQ, seqlenK, nHeads, headDim }: AttentionShape, logitScale = 1): AttentionInputs {
-  const values = (seqlen: number, seed: number) => randomNormal(batchSize * seqlen * nHeads * headDim, seed)
-  const q = values(seqlenQ, 1)
+export function randomInputs(shape: AttentionShape, logitScale = 1): AttentionInputs {
+  const { batchSize, seqlenQ, seqlenK, nHeads, headDim } = shape
+  const values = (seqlen: number, heads: number, seed: number) => randomNormal(batchSize * seqlen * heads * headDim, seed)
+  const q = values(seqlenQ, nHeads, 1)
   if (logitScale !== 1) for (let i = 0; i < q.length; i++) q[i] = (q[i] as number) * logitScale
-  return { q, k: values(seqlenK, 2), v: values(seqlenK, 3), dout: values(seqlenQ, 4) }
+  return { q, k: values(seqlenK, keyHeads(shape), 2), v: values(seqlenK, keyHeads(shape), 3), dout: values(seqlenQ, nHeads, 4) }
+}
+
+/** Heads of k and v. */
+export function keyHeads({ nHeads, nHeadsK = nHeads }: Pick<AttentionShape, 'nHeads' | 'nHeadsK'>): number {
+  return nHeadsK
 }
 
 /** Results on the host, in the layout of the inputs; lse [batchSize, nHeads, seqlenQ] where there is one. */

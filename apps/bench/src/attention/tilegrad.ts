@@ -1,5 +1,5 @@
 import type { Backend, Tensor } from '@tilegrad/tensor'
-import type { AttentionInputs, AttentionRunner, AttentionShape } from './problem'
+import { type AttentionInputs, type AttentionRunner, type AttentionShape, keyHeads } from './problem'
 import { standardAttention } from './standard'
 
 export type AttentionTensors = { readonly [name in keyof AttentionInputs]: Tensor }
@@ -59,8 +59,9 @@ export function flashAttention(
 
 export function upload(backend: Backend, inputs: AttentionInputs, shape: AttentionShape): AttentionTensors {
   const { batchSize, seqlenQ, seqlenK, nHeads, headDim } = shape
-  const tensor = (data: Float32Array, seqlen: number) => backend.tensor(data, [batchSize, seqlen, nHeads, headDim])
-  return { q: tensor(inputs.q, seqlenQ), k: tensor(inputs.k, seqlenK), v: tensor(inputs.v, seqlenK), dout: tensor(inputs.dout, seqlenQ) }
+  const tensor = (data: Float32Array, seqlen: number, heads: number) => backend.tensor(data, [batchSize, seqlen, heads, headDim])
+  const key = (data: Float32Array) => tensor(data, seqlenK, keyHeads(shape))
+  return { q: tensor(inputs.q, seqlenQ, nHeads), k: key(inputs.k), v: key(inputs.v), dout: tensor(inputs.dout, seqlenQ, nHeads) }
 }
 
 function release({ out, lse, gradients }: TensorResult): void {
