@@ -13,17 +13,6 @@
 
 namespace tilegrad::TILEGRAD_TARGET {
 
-constexpr int64_t kDecodeRows = 128;
-// A block of keys of all heads of a task, K and V together: it and the next one, which is being prefetched, fit L2.
-constexpr int64_t kDecodeBlockFloats = 32 * 1024;
-constexpr int64_t kDecodeMaxBlockN = 128;
-constexpr int64_t kLineFloats = 16;
-
-#if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int kDecodeAccumulators = 16;
-#else
-constexpr int kDecodeAccumulators = 8;
-#endif
 // Vectors of a row of V that a pass takes for MR rows of P.
 template <int MR>
 constexpr int decodeVectors = kDecodeAccumulators / MR < 8 ? kDecodeAccumulators / MR : 8;

@@ -1,11 +1,13 @@
 // Exact attention, forward: FlashAttention-2's loop order (arXiv 2307.08691, algorithm 1). Mirrors core-math/src/attention-forward.ts.
 //
 // Nested tiling: a task owns kBlockM query rows of one head (its Q panels and O rows stay in L2); for each kBlockN keys (K and V tiles of
-// kBlockN·(D + Dv) floats, 128 KiB at D 64, read from L2 by every strip of the task) it runs strips of kMR rows whose scores (kMR × kBlockN floats, 8 KiB) stay in L1 between
-// q·kᵀ, softmax and P·v; register tiles are kMR × kNR.
+// kBlockN·(D + Dv) floats, 128 KiB at D 64, read from L2 by every strip of the task) it runs strips of kMR rows whose
+// scores (kMR × kBlockN floats, 8 KiB) stay in L1 between q·kᵀ, softmax and P·v; register tiles are kMR × kNR. The scores of a strip are computed while the
+// probabilities of the strip before are, panel by row: the exponentials fill what the products leave of a core's ports, and the row maxima have time.
+// Prefetching the next tile in software gained nothing over what the hardware does.
 // FLOPs: 2·Sq·Sk·(D + Dv) per head. Bytes: K and V once per task from L3, everything else once.
 //
-// Workspace (floats): K panels B·Hk·SkPad·D, V rows B·Hk·SkPad·DvPad and, if nSplits > 1, partial results nSplits·B·Hq·Sq·(DvPad + 2).
+// Workspace (floats): K panels B·Hk·SkPad·D and V rows B·Hk·SkPad·DvPad, unless tasks pack their own; if nSplits > 1, partial results nSplits·B·Hq·Sq·(DvPad + 2).
 #pragma once
 #include "attention-output-inl.h"
 #include "mask-inl.h"
@@ -13,67 +15,100 @@
 
 namespace tilegrad::TILEGRAD_TARGET {
 
-constexpr int64_t kBlockM = 64;
-constexpr int64_t kBlockN = 256;
+// What a strip carries from its scores to its share of O.
+struct ForwardStrip {
+  float *scores, *o;
+  const float* v;  // the first of its keys
+  OnlineSoftmax<kMR>* softmax;
+  OnlineSoftmax<kMR>::Step step;
+  int64_t count = 0;  // keys
+  int row = kMR;      // the rows before it are probabilities
+
+  TILEGRAD_INLINE void exponentiateRow() {
+    softmax->exponentiate(row, step.shift[row], step.rescale[row], scores + row * kBlockN, count);
+    row++;
+  }
+};
 
 struct AttentionForward : AttentionForwardProblem {
-  int64_t seqlenKPad = padTo(size.seqlenK, kKeyPad), nMBlocks = ceilDiv(size.seqlenQ, kBlockM);
+  int64_t seqlenKPad = padTo(size.seqlenK, kKeyPad), nMBlocks = ceilDiv(size.seqlenQ, kBlockM), nNBlocks = ceilDiv(size.seqlenK, kBlockN);
+  // Where one task reads all that it packs, it packs tile by tile into its scratch, and there is no phase of packing to wait for. attention-workspace.ts knows.
+  bool ownKeys = nMBlocks == 1 && size.groupSize() == 1 && nSplits == 1;
+  int64_t packedKeys = ownKeys ? 0 : size.batchSize * size.nHeadsK * seqlenKPad;
   float* kPanels = workspace;
-  float* vRows = kPanels + size.batchSize * size.nHeadsK * seqlenKPad * size.headDim;
-  AttentionOutput output{*this, vRows + size.batchSize * size.nHeadsK * seqlenKPad * headDimVPad};
+  float* vRows = kPanels + packedKeys * size.headDim;
+  AttentionOutput output{*this, vRows + packedKeys * headDimVPad};
 
   using AttentionForwardProblem::AttentionForwardProblem;
 
-  // One task packs kBlockN keys of one head, for all query blocks and all query heads of its group.
-  void packKeys(int64_t task) const {
-    const int64_t nBlocks = ceilDiv(size.seqlenK, kBlockN);
-    const int64_t head = task / nBlocks, begin = task % nBlocks * kBlockN;  // head: b·nHeadsK + hk
-    const int64_t b = head / size.nHeadsK, hk = head % size.nHeadsK;
+  // Keys [begin, begin + kBlockN) of one key head.
+  void packTile(int64_t b, int64_t hk, int64_t begin, float* kTile, float* vTile) const {
     const int64_t rows = minOf(kBlockN, size.seqlenK - begin), rowsPad = padTo(rows, kNR);  // strips read whole panels and no more
-    packPanels<kNR>(k + b * kStrides.batch + hk * kStrides.head + begin * kStrides.seq, kStrides.seq, rows, rowsPad, size.headDim,
-                    kPanels + (head * seqlenKPad + begin) * size.headDim);
-    packRows(v + b * vStrides.batch + hk * vStrides.head + begin * vStrides.seq, vStrides.seq, rows, rowsPad, size.headDimV, headDimVPad, 1.0f,
-             vRows + (head * seqlenKPad + begin) * headDimVPad);
+    packPanels<kNR>(k + b * kStrides.batch + hk * kStrides.head + begin * kStrides.seq, kStrides.seq, rows, rowsPad, size.headDim, kTile);
+    packRows(v + b * vStrides.batch + hk * vStrides.head + begin * vStrides.seq, vStrides.seq, rows, rowsPad, size.headDimV, headDimVPad, 1.0f, vTile);
   }
 
-  // One strip of MR rows against keys [keyBegin, keyEnd): the inner loop of everything. `rowEnd` bounds the rows that exist.
-  template <int MR>
-  TILEGRAD_INLINE void strip(const float* qPanel, const float* kHead, const float* vHead, int64_t rowBegin, int64_t rowEnd, int64_t tileBegin,
-                             int64_t tileEnd, float* scores, OnlineSoftmax<MR>& softmax, float* o) const {
+  // One task packs kBlockN keys of one head, for all query blocks and all query heads of its group.
+  void packKeys(int64_t task) const {
+    const int64_t head = task / nNBlocks, begin = task % nNBlocks * kBlockN;  // head: b·nHeadsK + hk
+    const int64_t key = head * seqlenKPad + begin;
+    packTile(head / size.nHeadsK, head % size.nHeadsK, begin, kPanels + key * size.headDim, vRows + key * headDimVPad);
+  }
+
+  // Packed keys [begin, end).
+  struct KeyTile {
+    const float *k, *v;
+    int64_t begin, end;
+  };
+
+  // Scores of one strip of rows against what it sees of a tile, while the strip before computes its probabilities. False: it sees nothing.
+  TILEGRAD_INLINE bool scoreStrip(const float* qPanel, int64_t rowBegin, int64_t rowEnd, const KeyTile& tile, ForwardStrip& strip, ForwardStrip& before) const {
     // 2. what the strip sees of the tile, from a whole panel to a whole vector; the rest is skipped
     const Range visited = schedule.visitedKeys(rowBegin, rowEnd);
-    const int64_t keyBegin = maxOf(tileBegin, visited.begin) / kNR * kNR;
-    const int64_t keyEnd = minOf(tileEnd, padTo(visited.end, kLanes));
-    if (keyEnd <= keyBegin) return;
+    const int64_t keyBegin = maxOf(tile.begin, visited.begin) / kNR * kNR;
+    const int64_t keyEnd = minOf(tile.end, padTo(visited.end, kLanes));
+    if (keyEnd <= keyBegin) return false;
     const int64_t count = keyEnd - keyBegin;
-    const bool full = schedule.full(rowBegin, rowEnd, keyBegin, keyEnd);
     // 3. scores = q·kᵀ and their row maxima
-    VF tileMax[MR];
-    for (int r = 0; r < MR; r++) tileMax[r] = splat(-__builtin_inff());
+    VF tileMax[kMR];
+    for (int r = 0; r < kMR; r++) tileMax[r] = splat(-__builtin_inff());
+    const float* kPanel = tile.k + (keyBegin - tile.begin) * size.headDim;
+    float* scores = strip.scores;
     int64_t j = 0;
-    for (; j + kNR <= count; j += kNR) scorePanel<MR, kNV>(qPanel, kHead + (keyBegin + j) * size.headDim, scores + j, tileMax);
-    for (int64_t v = 0; j < count; j += kLanes, v += kLanes) {
-      scorePanel<MR, 1>(qPanel, kHead + (keyBegin + j - v) * size.headDim + v, scores + j, tileMax);
+    for (; j + kNR <= count; j += kNR, kPanel += kNR * size.headDim) {
+      scorePanel<kMR, kNV>(qPanel, kPanel, scores + j, tileMax);
+      if (before.row < kMR) before.exponentiateRow();
     }
-    // 4. mask, softmax, and rescale O where a row's maximum has grown
-    if (!full) {
-      for (int r = 0; r < MR && rowBegin + r < rowEnd; r++) {
+    for (; j < count; j += kLanes, kPanel += kLanes) scorePanel<kMR, 1>(qPanel, kPanel, scores + j, tileMax);
+    // 4. mask and softmax
+    if (!schedule.full(rowBegin, rowEnd, keyBegin, keyEnd)) {
+      for (int r = 0; r < kMR && rowBegin + r < rowEnd; r++) {
         float* row = scores + r * kBlockN;
         maskRow(schedule, rowBegin + r, keyBegin, keyEnd, row, -__builtin_inff());
         tileMax[r] = load(row);
         for (int64_t j = kLanes; j < count; j += kLanes) tileMax[r] = max(tileMax[r], load(row + j));
       }
     }
-    const auto step = softmax.advance(tileMax);
-    for (int r = 0; r < MR; r++) {
-      softmax.exponentiate(r, step.shift[r], step.rescale[r], scores + r * kBlockN, count);
-      if (step.rescale[r] != 1.0f) {
-        const VF rescale = splat(step.rescale[r]);
-        for (int64_t d = 0; d < headDimVPad; d += kLanes) store(o + r * headDimVPad + d, load(o + r * headDimVPad + d) * rescale);
-      }
+    strip.step = strip.softmax->advance(tileMax);
+    strip.v = tile.v + (keyBegin - tile.begin) * headDimVPad;
+    strip.count = count;
+    strip.row = 0;
+    return true;
+  }
+
+  TILEGRAD_INLINE void finishStrip(ForwardStrip& strip) const {
+    // 4. the rest of its softmax; rescale O where a row's maximum has grown
+    while (strip.row < kMR) strip.exponentiateRow();
+    if (strip.count == 0) return;
+    for (int r = 0; r < kMR; r++) {
+      if (strip.step.rescale[r] == 1.0f) continue;
+      const VF rescale = splat(strip.step.rescale[r]);
+      float* o = strip.o + r * headDimVPad;
+      for (int64_t d = 0; d < headDimVPad; d += kLanes) store(o + d, load(o + d) * rescale);
     }
     // 5. O += P·v
-    multiplyAddStrip<MR, int(kBlockN), 1>(count, scores, vHead + keyBegin * headDimVPad, headDimVPad, o, headDimVPad, headDimVPad);
+    multiplyAddStrip<kMR, int(kBlockN), 1>(strip.count, strip.scores, strip.v, headDimVPad, strip.o, headDimVPad, headDimVPad);
+    strip.count = 0;
   }
 
   // Scores of MR rows against NV vectors of keys of one panel, and their row maxima while they are in registers.
@@ -96,38 +131,59 @@ struct AttentionForward : AttentionForwardProblem {
       for (int v = 0; v < NV; v++) acc[r][v] = tanh(acc[r][v]) * splat(options.afterTanh());
   }
 
+  // A task's part of its worker's scratch.
+  struct Tiles {
+    float *qPanels, *qRows, *o, *scores[2], *kTile, *vTile;
+    OnlineSoftmax<kMR>* softmax;
+
+    Tiles(char* scratch, const AttentionForward& a) {
+      softmax = reinterpret_cast<OnlineSoftmax<kMR>*>(scratch);
+      qPanels = reinterpret_cast<float*>(softmax + kBlockM / kMR);
+      qRows = qPanels + kBlockM * a.headDimPad + kLanes;
+      o = qRows + kBlockM * a.headDimPad;
+      scores[0] = o + kBlockM * a.headDimVPad, scores[1] = scores[0] + kMR * kBlockN;
+      kTile = scores[1] + kMR * kBlockN, vTile = kTile + kBlockN * a.size.headDim;
+    }
+  };
+
   // One task: kBlockM rows of one head, and one of nSplits parts of the keys that they see.
-  template <int MR>
   void queryBlock(int64_t b, int64_t h, int64_t mBlock, int64_t split, char* scratch) const {
     const int64_t rowBegin = mBlock * kBlockM, rowEnd = minOf(size.seqlenQ, rowBegin + kBlockM), rows = rowEnd - rowBegin;
-    const int64_t strips = ceilDiv(rows, MR), rowsPad = strips * MR;
-    const int64_t head = b * size.nHeadsK + h / size.groupSize();
-    const float* kHead = kPanels + head * seqlenKPad * size.headDim;
-    const float* vHead = vRows + head * seqlenKPad * headDimVPad;
-    float* qPanels = reinterpret_cast<float*>(scratch);
-    float* qRows = qPanels + kBlockM * headDimPad + kLanes;
-    float* o = qRows + kBlockM * headDimPad;
-    float* scores = o + kBlockM * headDimVPad;
-    auto* softmax = reinterpret_cast<OnlineSoftmax<MR>*>(scores + MR * kBlockN);
+    const int64_t strips = ceilDiv(rows, kMR), rowsPad = strips * kMR;
+    const int64_t hk = h / size.groupSize(), firstKey = (b * size.nHeadsK + hk) * seqlenKPad;
+    const Tiles t(scratch, *this);
     // 1. load the Q tile, scaled, as panels
     packRows(q + b * qStrides.batch + h * qStrides.head + rowBegin * qStrides.seq, qStrides.seq, rows, rows, size.headDim, headDimPad,
-             options.softmaxScale * options.scoreUnit(), qRows);
-    packPanels<MR>(qRows, headDimPad, rows, rowsPad, size.headDim, qPanels);
-    memset(o, 0, size_t(rowsPad * headDimVPad) * 4);
-    for (int64_t s = 0; s < strips; s++) softmax[s].reset();
+             options.softmaxScale * options.scoreUnit(), t.qRows);
+    packPanels<kMR>(t.qRows, headDimPad, rows, rowsPad, size.headDim, t.qPanels);
+    memset(t.o, 0, size_t(rowsPad * headDimVPad) * 4);
+    for (int64_t s = 0; s < strips; s++) t.softmax[s].reset();
 
     const Range part = splitKeys(schedule.visitedKeys(rowBegin, rowEnd), kBlockN, split, nSplits);
+    ForwardStrip work[2];
+    work[0].scores = t.scores[0], work[1].scores = t.scores[1];
+    int at = 0;
     for (int64_t key = part.begin; key < part.end; key += kBlockN) {
-      const int64_t keyEnd = minOf(key + kBlockN, seqlenKPad);
-      for (int64_t s = 0; s < strips; s++) {
-        strip<MR>(qPanels + s * MR * size.headDim, kHead, vHead, rowBegin + s * MR, minOf(rowEnd, rowBegin + (s + 1) * MR), key, keyEnd, scores,
-                  softmax[s], o + s * MR * headDimVPad);
+      KeyTile tile{t.kTile, t.vTile, key, minOf(key + kBlockN, seqlenKPad)};
+      if (ownKeys) {
+        packTile(b, hk, key, t.kTile, t.vTile);
+      } else {
+        tile.k = kPanels + (firstKey + key) * size.headDim, tile.v = vRows + (firstKey + key) * headDimVPad;
       }
+      for (int64_t s = 0; s < strips; s++) {
+        ForwardStrip &strip = work[at], &before = work[at ^ 1];
+        strip.softmax = t.softmax + s, strip.o = t.o + s * kMR * headDimVPad;
+        if (!scoreStrip(t.qPanels + s * kMR * size.headDim, rowBegin + s * kMR, minOf(rowEnd, rowBegin + (s + 1) * kMR), tile, strip, before)) continue;
+        finishStrip(before);
+        at ^= 1;
+      }
+      if (ownKeys) finishStrip(work[at ^ 1]);  // its values make room for the next tile's
     }
+    finishStrip(work[at ^ 1]);
     // 6. divide by the row sums once, and write O and lse
     for (int64_t i = 0; i < rows; i++) {
-      const float rowMax = softmax[i / MR].rowMax[i % MR], rowSum = sumLanes(softmax[i / MR].rowSum[i % MR]);
-      output.write(b, h, rowBegin + i, split, rowMax, rowSum, o + i * headDimVPad);
+      const OnlineSoftmax<kMR>& softmax = t.softmax[i / kMR];
+      output.write(b, h, rowBegin + i, split, softmax.rowMax[i % kMR], sumLanes(softmax.rowSum[i % kMR]), t.o + i * headDimVPad);
     }
   }
 };
@@ -135,13 +191,13 @@ struct AttentionForward : AttentionForwardProblem {
 inline void attention_forward(Reader& args, Context& ctx) {
   const AttentionForward attention(args);
   const AttentionSizes& size = attention.size;
-  parallelFor(ctx.pool, size.batchSize * size.nHeadsK * ceilDiv(size.seqlenK, kBlockN), [&](int64_t task, int) { attention.packKeys(task); });
+  if (!attention.ownKeys) parallelFor(ctx.pool, size.batchSize * size.nHeadsK * attention.nNBlocks, [&](int64_t task, int) { attention.packKeys(task); });
   const int64_t nSplits = attention.nSplits, perHead = attention.nMBlocks * nSplits;
   parallelFor(ctx.pool, size.batchSize * size.nHeads * perHead, [&](int64_t task, int worker) {
     const int64_t head = task / perHead, b = head / size.nHeads, h = head % size.nHeads;
     // The last rows first: under a causal mask they see the most keys, and the long tasks should not come last.
     const int64_t mBlock = attention.nMBlocks - 1 - task % perHead / nSplits, split = task % nSplits;
-    attention.queryBlock<kMR>(b, h, mBlock, split, ctx.scratch(worker));
+    attention.queryBlock(b, h, mBlock, split, ctx.scratch(worker));
   });
   attention.output.mergeSplits(ctx);
 }

@@ -1,9 +1,54 @@
-// Every blocking constant of GEMM and every grain of the threaded kernels, in one place. Sizes are in floats unless they say bytes.
+// Every register tile, every blocking constant of GEMM and of attention's forward kernels and every grain of the threaded kernels, in one place. Sizes are in floats unless they say bytes.
 // They depend on the target and on nothing at run time: blocking fixes the order of summation, so results may not depend on the machine's load.
 #pragma once
 #include "simd-inl.h"
 
 namespace tilegrad::TILEGRAD_TARGET {
+
+// Register tile of attention, rows × vectors: q·kᵀ, P·v and the five products of the backward pass. With two FMA ports of 4 cycles latency at least 8
+// independent accumulators are needed; the tile below has 16, and 10 loads for 16 FMAs stay under the 2 loads per cycle of the cores that have AVX-512.
+// 16 registers (AVX2, SSE, WASM) hold 4 × 2 accumulators, 2 of b and one broadcast; 32 registers hold 8 × 2 with AVX-512, and with NEON, whose vectors are
+// short and whose FMA pipes are four, 4 × 4. 12 × 2 with AVX-512 was no faster, and its strips waste more at the ends of a sequence.
+// In WebAssembly 3 × 4 ran at three fifths of 4 × 2, because V8 has 15 registers and spills. 4 × 3 and more rows are not possible: 12 columns do not
+// divide 64, and the rows of a strip share one vector in OnlineSoftmax.
+#if defined(__AVX512F__)
+constexpr int kMR = 8;
+constexpr int kNV = 2;
+#elif defined(__aarch64__)
+constexpr int kMR = 4;
+constexpr int kNV = 4;
+#else
+constexpr int kMR = 4;
+constexpr int kNV = 2;
+#endif
+constexpr int kNR = kNV * kLanes;  // columns of a register tile; divides 64 on every target, so padding to 64 keys suits all
+
+// Steps of k per turn of a register tile's loop. 4 gained 1.5 % with AVX-512 and lost 4 % with AVX2; in WebAssembly the compiler moves the loads of all steps
+// to the front and spills.
+#if defined(__AVX512F__)
+constexpr int kUnrollK = 4;
+#else
+constexpr int kUnrollK = 1;
+#endif
+
+// Tiles of attention's forward kernel. The scores of two strips, kMR × kBlockN each, take a third of a 48 KiB L1; a tile of K and V, 128 KiB at
+// head dimension 64, fits L2 with the Q and O rows of a task and the tile that comes next. Of kBlockM 64, 96 and 128 the smallest makes the most tasks, and
+// was as fast. attention-workspace.ts counts tasks with kBlockM.
+constexpr int64_t kBlockM = 64;
+constexpr int64_t kBlockN = 256;
+
+// Decoding: query rows per task, so that heads which lie side by side in memory are read together; a block of keys of all heads of a task, K and V
+// together, which fits L2 with the next one, which is being prefetched.
+constexpr int64_t kDecodeRows = 128;
+constexpr int64_t kDecodeBlockFloats = 32 * 1024;
+constexpr int64_t kDecodeMaxBlockN = 128;
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int kDecodeAccumulators = 16;
+#else
+constexpr int kDecodeAccumulators = 8;
+#endif
+
+constexpr int64_t kLineFloats = 16;  // a cache line
 
 // Register tile of GEMM, rows × vectors. An FMA has 4 cycles of latency and two ports, so 8 independent accumulators are the least; more share
 // each load among more multiply-adds. Of 32 registers 12 × 2 leave room for two vectors of b, a broadcast and what the compiler keeps; 14 × 2 ran no faster and

@@ -1,6 +1,6 @@
 import type { AttentionProblem } from '@tilegrad/tensor'
 
-// The same numbers as in native/attention-problem-inl.h and native/attention-{forward,decode,backward}-inl.h, which lay the workspace out.
+// The same numbers as in native/tile-sizes.h, native/attention-problem-inl.h and native/attention-{forward,decode,backward}-inl.h, which lay the workspace out.
 const keyPad = 64
 const dimPad = 16
 const blockM = 64
@@ -54,9 +54,10 @@ function splitsFor(tasks: number, target: number, seqlenK: number, minKeys: numb
 export function attentionForwardWorkspace(problem: AttentionProblem): number {
   const { batchSize, nHeads, nHeadsK, seqlenQ, seqlenK, headDim, headDimV } = problem
   const headDimVPad = padTo(headDimV, dimPad)
-  const inPlace = attentionForwardKernel(problem) === 'attention_decode'
-  const packed = inPlace ? 0 : batchSize * nHeadsK * padTo(seqlenK, keyPad) * (headDim + headDimVPad)
   const splits = attentionForwardSplits(problem)
+  const ownKeys = seqlenQ <= blockM && nHeads === nHeadsK && splits === 1 // one task reads each tile of keys, and packs it itself
+  const unpacked = ownKeys || attentionForwardKernel(problem) === 'attention_decode'
+  const packed = unpacked ? 0 : batchSize * nHeadsK * padTo(seqlenK, keyPad) * (headDim + headDimVPad)
   const partial = splits > 1 ? splits * batchSize * nHeads * seqlenQ * (headDimVPad + 2) : 0
   return packed + partial
 }
