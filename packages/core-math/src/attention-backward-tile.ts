@@ -30,9 +30,6 @@ export function tileGradients(head: QueryHead, kTile: Rows, vTile: Rows, schedul
   const { problem } = head
   const rows = schedule.rowBlock(tile.mBlock)
   const keys = schedule.keyBlock(tile.nBlock)
-  const hide = (row: Float64Array, r: number) => {
-    if (!tile.full) maskRow(schedule.schedule, rows.begin + r, keys.begin, keys.end, row, 0)
-  }
   // 3. S = q·kᵀ, scaled, capped, with ALiBi and bias
   const { capped, scores } = tileScores(head.q.slice(rows.begin, rows.end), kTile, problem, rows.begin, keys.begin)
   // 4. dP = dout·vᵀ
@@ -44,12 +41,11 @@ export function tileGradients(head: QueryHead, kTile: Rows, vTile: Rows, schedul
     const lse = head.lse[i] as number
     const shift = lse === Number.NEGATIVE_INFINITY ? 0 : lse
     const probabilities = row.map((s) => Math.exp(s - shift))
-    hide(probabilities, r)
-    // 6. dS = P∘(dP − delta), 0 where masked, with dropout on dP, and afterwards on P
+    if (!tile.full) maskRow(schedule.schedule, i, keys.begin, keys.end, probabilities, 0)
+    // 6. dS = P∘(dP − delta), with dropout on dP, and afterwards on P
     const dropout = dropoutRow(problem, i, keys.begin, keys.end)
     multiplyRow(dp[r] as Float64Array, dropout)
     const gradients = probabilities.map((probability, j) => probability * ((dp[r]?.[j] as number) - (head.delta[i] as number)))
-    hide(gradients, r)
     dscores.push(gradients)
     multiplyRow(probabilities, dropout)
     return probabilities

@@ -58,8 +58,11 @@ export function headProblem(problem: AttentionProblem, b: number, h: number, val
   }
 }
 
+/** What decides which pairs are visible. */
+export type Visibility = Pick<HeadProblem, 'seqlenQ' | 'seqlenK' | 'diagonalMin' | 'diagonalMax' | 'mask'>
+
 /** Which tiles the head visits. */
-export function tileSchedule({ seqlenQ, seqlenK, diagonalMin, diagonalMax, mask }: HeadProblem, tiles: TileSizes): TileSchedule {
+export function tileSchedule({ seqlenQ, seqlenK, diagonalMin, diagonalMax, mask }: Visibility, tiles: TileSizes): TileSchedule {
   return new TileSchedule(new Schedule(seqlenQ, seqlenK, diagonalMin, diagonalMax, mask), tiles)
 }
 

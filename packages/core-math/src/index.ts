@@ -8,7 +8,15 @@ export { attentionBackwardPreprocess, attentionBackwardSink } from './attention-
 export type { QueryHead } from './attention-backward-tile'
 export { attentionForward, type ForwardTiles } from './attention-forward'
 export { attentionColumnSums, attentionRows, attentionTopK } from './attention-inspection'
-export { type HeadProblem, headProblem, type OptionValues, type Rows, type ScoreBias, tileSchedule } from './attention-problem'
+export {
+  type HeadProblem,
+  headProblem,
+  type OptionValues,
+  type Rows,
+  type ScoreBias,
+  tileSchedule,
+  type Visibility,
+} from './attention-problem'
 export { dropoutRow } from './dropout'
 // Numbers
 export {
@@ -22,8 +30,10 @@ export {
   f32ToF16Bits,
 } from './half'
 export { HeadMask, type MaskTile } from './head-mask'
+
 // Bytes moved
 export {
+  blockSparseIoGrowth,
   flashBackwardIo,
   flashForwardIo,
   flashIoGrowth,
@@ -34,6 +44,7 @@ export {
   standardForwardIo,
   standardIoGrowth,
   tilesForFastMemory,
+  visitedShare,
 } from './io-model'
 export { maskRow } from './mask'
 export { attentionRandomRow, attentionRandomWord, PhiloxStream, philox4x32, type Words2, type Words4 } from './philox'

@@ -1,6 +1,9 @@
+import type { BlockMask } from '@tilegrad/tensor'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { HeadMask } from './head-mask'
 import {
+  blockSparseIoGrowth,
   flashBackwardIo,
   flashForwardIo,
   flashIoGrowth,
@@ -10,7 +13,9 @@ import {
   standardForwardIo,
   standardIoGrowth,
   tilesForFastMemory,
+  visitedShare,
 } from './io-model'
+import type { TileSizes } from './schedule'
 
 const UNLIMITED = { diagonalMin: Number.NEGATIVE_INFINITY, diagonalMax: Number.POSITIVE_INFINITY }
 
@@ -26,6 +31,67 @@ const square = (seqlen: number, headDim: number, band: Partial<IoProblem> = {}):
 })
 
 const total = ({ loads, stores }: IoBytes) => loads + stores
+
+/** Every pair of the tiles that `listed` names, of `side` × `side`. */
+function listedMask(seqlenQ: number, seqlenK: number, side: number, listed: (mBlock: number, nBlock: number) => boolean): BlockMask {
+  const [nMBlocks, nNBlocks] = [Math.ceil(seqlenQ / side), Math.ceil(seqlenK / side)]
+  const lists = (rows: number, columns: number, has: (row: number, column: number) => boolean) => {
+    const [offsets, blocks] = [[0], [] as number[]]
+    for (let row = 0; row < rows; row++) {
+      for (let column = 0; column < columns; column++) if (has(row, column)) blocks.push(column)
+      offsets.push(blocks.length)
+    }
+    return { offsets: Int32Array.from(offsets), blocks: Int32Array.from(blocks), bits: new Int32Array(blocks.length).fill(-1) }
+  }
+  const kv = lists(nMBlocks, nNBlocks, listed)
+  const q = lists(nNBlocks, nMBlocks, (n, m) => listed(m, n))
+  return {
+    ...{ batchSize: 1, nHeads: 1, seqlenQ, seqlenK, blockM: side, blockN: side },
+    ...{ kvOffsets: kv.offsets, kvBlocks: kv.blocks, kvBits: kv.bits },
+    ...{ qOffsets: q.offsets, qBlocks: q.blocks, qBits: q.bits },
+    bits: new Int32Array(0),
+  }
+}
+
+/** The counts are those of a walk over the tiles whose first query m and first key n are `visited`. */
+function expectCounts(p: IoProblem & TileSizes, visited: (m: number, n: number) => boolean): void {
+  const { seqlenQ, seqlenK, headDim, headDimV, blockM, blockN } = p
+  // Loads and stores of one head, in elements of matrices and of row statistics.
+  const forward = { loads: 0, stores: 0, statLoads: 0, statStores: 0 }
+  const keysOuter = { loads: 0, stores: seqlenQ * headDimV, statLoads: 0, statStores: 2 * seqlenQ }
+  const backward = { loads: 2 * seqlenQ * headDimV, stores: 0, statLoads: 0, statStores: seqlenQ }
+  for (let m = 0; m < seqlenQ; m += blockM) {
+    const rows = Math.min(blockM, seqlenQ - m)
+    forward.loads += rows * headDim
+    forward.stores += rows * headDimV
+    forward.statStores += rows
+    let first = true
+    for (let n = 0; n < seqlenK; n += blockN) {
+      if (!visited(m, n)) continue
+      const keys = Math.min(blockN, seqlenK - n)
+      forward.loads += keys * (headDim + headDimV)
+      keysOuter.loads += rows * (headDim + headDimV)
+      keysOuter.stores += rows * headDimV
+      keysOuter.statLoads += 2 * rows
+      keysOuter.statStores += 2 * rows
+      backward.loads += rows * (headDim + headDimV) + (first ? 0 : rows * headDim)
+      backward.stores += rows * headDim
+      backward.statLoads += 2 * rows
+      first = false
+    }
+    if (first) backward.stores += rows * headDim
+  }
+  keysOuter.loads += seqlenK * (headDim + headDimV)
+  backward.loads += seqlenK * (headDim + headDimV)
+  backward.stores += seqlenK * (headDim + headDimV)
+  const inBytes = (count: typeof forward): IoBytes => ({
+    loads: p.heads * (count.loads * p.bytesPerElement + count.statLoads * 4),
+    stores: p.heads * (count.stores * p.bytesPerElement + count.statStores * 4),
+  })
+  expect(flashForwardIo(p, p)).toEqual(inBytes(forward))
+  expect(flashForwardIo(p, p, 'keys')).toEqual(inBytes(keysOuter))
+  expect(flashBackwardIo(p, p)).toEqual(inBytes(backward))
+}
 
 describe('exact counts', () => {
   it('equal a walk over every tile that touches a visible pair', () => {
@@ -44,48 +110,40 @@ describe('exact counts', () => {
     })
     fc.assert(
       fc.property(problems, (p) => {
-        const { seqlenQ, seqlenK, headDim, headDimV, blockM, blockN } = p
-        // Loads and stores of one head, in elements of matrices and of row statistics.
-        const forward = { loads: 0, stores: 0, statLoads: 0, statStores: 0 }
-        const keysOuter = { loads: 0, stores: seqlenQ * headDimV, statLoads: 0, statStores: 2 * seqlenQ }
-        const backward = { loads: 2 * seqlenQ * headDimV, stores: 0, statLoads: 0, statStores: seqlenQ }
         const visited = (m: number, n: number) => {
-          for (let i = m; i < Math.min(seqlenQ, m + blockM); i++) {
-            for (let j = n; j < Math.min(seqlenK, n + blockN); j++) if (p.diagonalMin <= j - i && j - i <= p.diagonalMax) return true
+          for (let i = m; i < Math.min(p.seqlenQ, m + p.blockM); i++) {
+            for (let j = n; j < Math.min(p.seqlenK, n + p.blockN); j++) if (p.diagonalMin <= j - i && j - i <= p.diagonalMax) return true
           }
           return false
         }
-        for (let m = 0; m < seqlenQ; m += blockM) {
-          const rows = Math.min(blockM, seqlenQ - m)
-          forward.loads += rows * headDim
-          forward.stores += rows * headDimV
-          forward.statStores += rows
-          let first = true
-          for (let n = 0; n < seqlenK; n += blockN) {
-            if (!visited(m, n)) continue
-            const keys = Math.min(blockN, seqlenK - n)
-            forward.loads += keys * (headDim + headDimV)
-            keysOuter.loads += rows * (headDim + headDimV)
-            keysOuter.stores += rows * headDimV
-            keysOuter.statLoads += 2 * rows
-            keysOuter.statStores += 2 * rows
-            backward.loads += rows * (headDim + headDimV) + (first ? 0 : rows * headDim)
-            backward.stores += rows * headDim
-            backward.statLoads += 2 * rows
-            first = false
+        expectCounts(p, visited)
+      }),
+    )
+  })
+
+  it('equal a walk over the tiles that a block mask lists', () => {
+    const problems = fc.record({
+      seqlenQ: fc.integer({ min: 1, max: 600 }),
+      seqlenK: fc.integer({ min: 1, max: 600 }),
+      blockM: fc.constantFrom(16, 64, 128),
+      blockN: fc.constantFrom(32, 64, 128),
+      salt: fc.nat(20),
+    })
+    fc.assert(
+      fc.property(problems, ({ salt, ...sizes }) => {
+        const listed = (mBlock: number, nBlock: number) => (mBlock * 5 + nBlock * nBlock + salt) % 3 === 0
+        const mask = listedMask(sizes.seqlenQ, sizes.seqlenK, 128, listed)
+        const p = { ...square(0, 3), ...sizes, heads: 2, headDimV: 5, mask: new HeadMask(mask, 0, 0) }
+        const visited = (m: number, n: number) => listed(Math.floor(m / 128), Math.floor(n / 128))
+        expectCounts(p, visited)
+        let [all, some] = [0, 0]
+        for (let m = 0; m < p.seqlenQ; m += p.blockM) {
+          for (let n = 0; n < p.seqlenK; n += p.blockN) {
+            all++
+            if (visited(m, n)) some++
           }
-          if (first) backward.stores += rows * headDim
         }
-        keysOuter.loads += seqlenK * (headDim + headDimV)
-        backward.loads += seqlenK * (headDim + headDimV)
-        backward.stores += seqlenK * (headDim + headDimV)
-        const inBytes = (count: typeof forward): IoBytes => ({
-          loads: p.heads * (count.loads * p.bytesPerElement + count.statLoads * 4),
-          stores: p.heads * (count.stores * p.bytesPerElement + count.statStores * 4),
-        })
-        expect(flashForwardIo(p, p)).toEqual(inBytes(forward))
-        expect(flashForwardIo(p, p, 'keys')).toEqual(inBytes(keysOuter))
-        expect(flashBackwardIo(p, p)).toEqual(inBytes(backward))
+        expect(visitedShare(p, p)).toBe(some / all)
       }),
     )
   })
@@ -159,6 +217,68 @@ describe('growth (theorem 2)', () => {
     expect(causal / full).toBeCloseTo(0.5, 2)
     const windowed = [n, 2 * n].map((seqlen) => total(flashBackwardIo(square(seqlen, d, { diagonalMin: -256, diagonalMax: 0 }), tiles)))
     expect((windowed[1] as number) / (windowed[0] as number)).toBeCloseTo(2, 1)
+  })
+})
+
+describe('growth of block-sparse attention (proposition 4)', () => {
+  const [d, side] = [64, 64]
+  const tiles = { blockM: side, blockN: side }
+  const m = 4 * d * side
+  const sparse = (n: number, listed: (mBlock: number, nBlock: number) => boolean) =>
+    square(n, d, { mask: new HeadMask(listedMask(n, n, side, listed), 0, 0) })
+
+  it.each([
+    // Per tile: K and V; per query: Q, O and lse.
+    ['forward', (p: IoProblem) => flashForwardIo(p, tiles), 2 * d + 1],
+    // Per tile: Q, dO, dQ both ways, lse and delta; per position: O, dO and delta, K, V, dK and dV, and dQ's first load, which is none.
+    ['backward', (p: IoProblem) => flashBackwardIo(p, tiles), (2 + 4 - 1) * d + 1],
+  ])('%s: what s scales is exactly what tiles move', (_, count, perPosition) => {
+    const n = 4096
+    // One tile in 2^k of each row, every row some: s = 2^−k exactly.
+    const moved = (k: number) => {
+      const p = sparse(n, (mBlock, nBlock) => (mBlock + nBlock) % 2 ** k === 0)
+      expect(visitedShare(p, tiles)).toBe(2 ** -k)
+      return total(count(p)) / 4 - n * perPosition
+    }
+    const dense = moved(0)
+    for (const k of [1, 2, 3, 4, 5]) expect(moved(k)).toBe(dense / 2 ** k)
+  })
+
+  it('bytes over Nd + N²d²s/M stay bounded for s from 1 to 1/64 and N from 4K to 16K', () => {
+    for (const n of [4096, 16384]) {
+      for (const k of [0, 2, 4, 6]) {
+        const p = sparse(n, (mBlock, nBlock) => (mBlock + nBlock) % 2 ** k === 0)
+        const growth = blockSparseIoGrowth(n, d, m, 2 ** -k)
+        // M/4d rows to a tile: 4Nd·s/M visits of K and V, 2·4 elements each in units of N²d²s/M, and Q and O once.
+        const forward = total(flashForwardIo(p, tiles)) / 4 / growth
+        expect(forward).toBeGreaterThan(2)
+        expect(forward).toBeLessThanOrEqual(8 * (1 + 1 / d))
+        // Of Q, dO and dQ (twice) 4·4; once 5.
+        const backward = total(flashBackwardIo(p, tiles)) / 4 / growth
+        expect(backward).toBeGreaterThan(5)
+        expect(backward).toBeLessThanOrEqual(16 * (1 + 1 / d))
+      }
+    }
+  })
+
+  it('is N·√N for s = 1/√N, and N·log N for the butterfly, s = log N/N, as the paper says', () => {
+    const ratios = [4096, 16384, 65536].map((n) => {
+      const blocks = n / side
+      const root = Math.sqrt(blocks)
+      const fixed = sparse(n, (mBlock, nBlock) => (mBlock - nBlock) % root === 0)
+      // Block rows see the block columns that differ from them in at most one bit.
+      const butterfly = sparse(n, (mBlock, nBlock) => ((mBlock ^ nBlock) & ((mBlock ^ nBlock) - 1)) === 0)
+      return {
+        fixed: total(flashForwardIo(fixed, tiles)) / (n * Math.sqrt(n)),
+        butterfly: total(flashForwardIo(butterfly, tiles)) / (n * Math.log2(blocks)),
+      }
+    })
+    for (const name of ['fixed', 'butterfly'] as const) {
+      const [first, , last] = ratios.map((ratio) => ratio[name])
+      // N is 16 times as large. What remains is the part that is linear in N, at most as large as the other at the start.
+      expect(last).toBeLessThanOrEqual(first as number)
+      expect(last).toBeGreaterThan((first as number) / 2)
+    }
   })
 })
 

@@ -1,15 +1,16 @@
-import type { HeadProblem } from './attention-problem'
-import { Schedule, TileSchedule, type TileSizes } from './schedule'
+import { type HeadProblem, tileSchedule, type Visibility } from './attention-problem'
+import type { TileSizes } from './schedule'
 
 /**
  * Bytes that attention moves between slow memory (HBM, DRAM) and fast memory (SRAM, caches) of a given size, after
- * FlashAttention (arXiv 2205.14135), §3.2: exact counts, from walking the tile schedule, and theorem 2's growth.
+ * FlashAttention (arXiv 2205.14135), §3.2 and §3.3: exact counts, from walking the tile schedule with its band and block mask, and the growth
+ * that theorem 2 and proposition 4 state. Standard attention computes and moves what a mask hides like anything else.
  *
  * Counted: every load and store of an operand, result or saved statistic between kernels, or between tiles of one kernel.
  * Not counted: reuse by a cache beyond what a tile holds on purpose, weights, and dropout's random bits, which are recomputed.
  */
-export interface IoProblem extends Pick<HeadProblem, 'seqlenQ' | 'seqlenK' | 'headDim' | 'headDimV' | 'diagonalMin' | 'diagonalMax'> {
-  /** batchSize·nHeads: each of these reads its own Q, K and V. */
+export interface IoProblem extends Visibility, Pick<HeadProblem, 'headDim' | 'headDimV'> {
+  /** batchSize·nHeads: each of these reads its own Q, K and V, under the same mask. */
   readonly heads: number
   /** Of Q, K, V, O, scores and all gradients. */
   readonly bytesPerElement: number
@@ -112,14 +113,26 @@ export function flashIoGrowth(seqlen: number, headDim: number, fastElements: num
   return (seqlen ** 2 * headDim ** 2) / fastElements
 }
 
-/** Over all visited tiles: Σ rows and Σ keys; `rowsOnce` counts each visited row once. */
-function tileVisits(problem: IoProblem, tiles: TileSizes): { rows: number; keys: number; rowsOnce: number } {
-  const { seqlenQ, seqlenK, diagonalMin, diagonalMax } = problem
-  const schedule = new TileSchedule(new Schedule(seqlenQ, seqlenK, diagonalMin, diagonalMax), tiles)
-  let [rows, keys, rowsOnce] = [0, 0, 0]
+/** Proposition 4: Nd + N²d²s/M for block-sparse tiled attention that visits the share s of all tiles. */
+export function blockSparseIoGrowth(seqlen: number, headDim: number, fastElements: number, s: number): number {
+  return seqlen * headDim + s * flashIoGrowth(seqlen, headDim, fastElements)
+}
+
+/** The share s of all tiles that are visited, in 0..1: what causality, window and block mask leave; 1 of none. */
+export function visitedShare(problem: IoProblem, tiles: TileSizes): number {
+  const schedule = tileSchedule(problem, tiles)
+  const all = schedule.nMBlocks * schedule.nNBlocks
+  return all === 0 ? 1 : tileVisits(problem, tiles).tiles / all
+}
+
+/** Over all visited tiles: their number, Σ rows and Σ keys; `rowsOnce` counts each visited row once. */
+function tileVisits(problem: IoProblem, tiles: TileSizes): { tiles: number; rows: number; keys: number; rowsOnce: number } {
+  const schedule = tileSchedule(problem, tiles)
+  let [count, rows, keys, rowsOnce] = [0, 0, 0, 0]
   for (let mBlock = 0; mBlock < schedule.nMBlocks; mBlock++) {
     const { begin, end } = schedule.rowBlock(mBlock)
     const visited = schedule.tilesOfRows(mBlock)
+    count += visited.length
     rows += visited.length * (end - begin)
     if (visited.length > 0) rowsOnce += end - begin
     for (const { nBlock } of visited) {
@@ -127,7 +140,7 @@ function tileVisits(problem: IoProblem, tiles: TileSizes): { rows: number; keys:
       keys += block.end - block.begin
     }
   }
-  return { rows, keys, rowsOnce }
+  return { tiles: count, rows, keys, rowsOnce }
 }
 
 /** Elements of one head's matrices. */

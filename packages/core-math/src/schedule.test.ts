@@ -67,9 +67,9 @@ describe('TileSchedule', () => {
 /** A schedule with a block mask of tiles of every kind, among them some that show nothing. */
 const masked = fc
   .record({
-    seqlenQ: fc.integer({ min: 0, max: 300 }),
-    seqlenK: fc.integer({ min: 0, max: 300 }),
-    beyond: fc.integer({ min: 0, max: 200 }),
+    seqlenQ: fc.integer({ min: 0, max: 200 }),
+    seqlenK: fc.integer({ min: 0, max: 200 }),
+    beyond: fc.integer({ min: 0, max: 80 }),
     diagonalMin: limit(Number.NEGATIVE_INFINITY),
     diagonalMax: limit(Number.POSITIVE_INFINITY),
     maskM: fc.constantFrom(64, 128),
@@ -144,7 +144,7 @@ describe('TileSchedule with a block mask', () => {
 
   it('hides what is not visible in a row of keys', () => {
     fc.assert(
-      fc.property(masked, fc.nat(299), fc.nat(300), fc.nat(300), ({ schedule, seqlenQ, seqlenK, visible }, at, a, b) => {
+      fc.property(masked, fc.nat(199), fc.nat(200), fc.nat(200), ({ schedule, seqlenQ, seqlenK, visible }, at, a, b) => {
         if (seqlenQ === 0) return
         const i = at % seqlenQ
         const [begin, end] = [Math.min(a, b, seqlenK), Math.min(seqlenK, Math.max(a, b))]
