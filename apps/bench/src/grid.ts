@@ -5,6 +5,7 @@ import {
   type AttentionFilters,
   attentionContenders,
   type Filters,
+  oneThreadInNode,
   type Planned,
   planAttention,
   planDecoding,
@@ -67,12 +68,18 @@ export function attentionGrid(flags: AttentionGridFlags): Planned[] {
     nHeads: heads,
   }
   if (seqlen) return planAttention('attention', filters)
+  const many = only(
+    filters,
+    filters.contenders.filter((name) => !oneThreadInNode.includes(name)),
+    {},
+  )
   const forward = pass.includes('forward')
   return [
-    ...planAttention('attention', filters, worthIts(quick)),
+    ...planAttention('attention', many, worthIts(quick)),
+    ...planAttention('attention', { ...only(filters, oneThreadInNode, {}), threads: flags.threads ?? [1] }, worthIts(quick)),
     ...(quick ? [] : planAttention('attention', only(filters, ['native'], { nHeads: 1, seqlens: [longHead], headDims: [64] }))),
     ...smallGrid(filters, quick),
-    ...(forward ? planDecoding(filters, decodedKeys, quick ? [heads] : [heads, Math.max(1, heads / 4)]) : []),
+    ...(forward ? planDecoding(many, decodedKeys, quick ? [heads] : [heads, Math.max(1, heads / 4)]) : []),
     ...(forward ? planOverhead(filters) : []),
   ]
 }

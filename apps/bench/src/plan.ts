@@ -102,7 +102,7 @@ function attentionRow(
   return {
     subject: { benchmark, name, contender, threads, parameters: { pass, until, ...shape } },
     job: { kind: 'attention', contender, pass, shape, until, threads, samples, cacheFolder },
-    impossible: tooLarge(contender, shape, pass),
+    impossible: tooManyThreads(contender, threads) ?? tooLarge(contender, shape, pass),
   }
 }
 
@@ -112,6 +112,13 @@ function canCompute(contender: Contender, pass: Pass, shape: AttentionShape): bo
   if (keyHeads(shape) !== shape.nHeads) return false
   if (contender === 'ort-node-gqa') return shape.causal && pass === 'forward'
   return pass === 'forward' || contender.startsWith('standard') || contender === 'jax-js'
+}
+
+/** Peers whose threads need a page: in Node they have one. */
+export const oneThreadInNode: readonly Contender[] = ['ort-web-mha', 'tfjs']
+
+function tooManyThreads(contender: Contender, threads: number): string | null {
+  return threads > 1 && oneThreadInNode.includes(contender) ? 'it runs on one thread in Node: its threads need a page' : null
 }
 
 const wasmBytes = 2 ** 32

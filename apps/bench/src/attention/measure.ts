@@ -38,7 +38,7 @@ async function open({ contender, shape, pass, threads }: AttentionJob, inputs: A
     case 'ort-web-mha':
       return onnxRunner('web', 'MultiHeadAttention', inputs, shape, threads)
     case 'jax-js':
-      return jaxRunner(inputs, shape, backward)
+      return jaxRunner(inputs, shape, backward, threads)
     case 'tfjs':
       return tfjsRunner(inputs, shape, threads)
     default: {

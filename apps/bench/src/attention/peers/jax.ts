@@ -1,11 +1,19 @@
 import type { Array as JaxArray } from '@jax-js/jax'
 import type { AttentionInputs, AttentionRunner, AttentionShape } from '../problem'
 import { load } from './load'
+import { provideWorkers } from './page-worker'
 
 type Jax = typeof import('@jax-js/jax')
 
 /** jax-js on WebAssembly: jax.nn.dotProductAttention, compiled by jit, and its gradient by vjp. */
-export async function jaxRunner(inputs: AttentionInputs, shape: AttentionShape, backward: boolean): Promise<AttentionRunner> {
+export async function jaxRunner(
+  inputs: AttentionInputs,
+  shape: AttentionShape,
+  backward: boolean,
+  threads: number,
+): Promise<AttentionRunner> {
+  // Without a page's workers it runs in the caller's thread.
+  if (threads > 1) provideWorkers(threads)
   const jax = await load<Jax>('@jax-js/jax')
   await jax.init('wasm')
   jax.defaultDevice('wasm')
@@ -23,7 +31,7 @@ export async function jaxRunner(inputs: AttentionInputs, shape: AttentionShape, 
   })
   let last: JaxArray[] = []
   return {
-    device: 'jax-js wasm',
+    device: `jax-js wasm, ${threads} ${threads === 1 ? 'thread' : 'threads'}`,
     call: async () => {
       for (const result of last) result.dispose()
       // Arrays are consumed by what they go into; .ref keeps them.
