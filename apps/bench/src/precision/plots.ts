@@ -36,6 +36,7 @@ export function errorsOverLogitScale(rows: readonly ErrorRow[], seqlen: number):
       { ...row, error: maxError, kind: 'max' },
     ])
   return svg({
+    title: `N ${seqlen}`,
     data: { values },
     facet: { column: { field: 'what', type: 'nominal', sort: [...results], title: null } },
     spec: {
@@ -49,9 +50,15 @@ export function errorsOverLogitScale(rows: readonly ErrorRow[], seqlen: number):
           title: 'logit scale',
           axis: { format: 'd' },
         },
-        y: { field: 'error', type: 'quantitative', scale: { type: 'log' }, title: `error, N ${seqlen}`, axis: decades },
+        y: { field: 'error', type: 'quantitative', scale: { type: 'log' }, title: 'RMS (solid), max (dashed)', axis: decades },
         color: colour('algorithm', algorithms),
-        strokeDash: { field: 'kind', type: 'nominal', sort: ['RMS', 'max'], title: null, legend: { symbolType: 'stroke' } },
+        strokeDash: {
+          field: 'kind',
+          type: 'nominal',
+          sort: ['RMS', 'max'],
+          title: null,
+          legend: null,
+        },
       },
     },
   })
@@ -61,7 +68,7 @@ export function errorsOverLogitScale(rows: readonly ErrorRow[], seqlen: number):
 export function lossCurves({ curves: trained }: LossReport): Promise<string> {
   const standard = trained.find(({ name }) => name === 'standard')?.losses ?? []
   const values = trained.flatMap(({ name, losses }) =>
-    losses.map((loss, step) => ({ name, step, loss, difference: loss - (standard[step] as number) })),
+    losses.map((loss, step) => ({ name, step: step + 1, loss, difference: loss - (standard[step] as number) })),
   )
   const panel = (field: 'loss' | 'difference', title: string, height: number) => ({
     width: 640,
@@ -74,6 +81,7 @@ export function lossCurves({ curves: trained }: LossReport): Promise<string> {
       strokeDash: {
         field: 'name',
         type: 'nominal',
+        title: null,
         scale: {
           domain: [...curves],
           range: [
@@ -82,7 +90,6 @@ export function lossCurves({ curves: trained }: LossReport): Promise<string> {
             [2, 2],
           ],
         },
-        legend: null,
       },
     } as const,
   })
