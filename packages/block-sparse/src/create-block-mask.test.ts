@@ -1,6 +1,6 @@
 import { ArgumentError, type BlockMask } from '@tilegrad/tensor'
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { createBlockMask } from './create-block-mask'
 import { anyMask } from './families.testing'
 import {
@@ -111,6 +111,16 @@ describe('createBlockMask', () => {
     const bit: MaskMod = (_b, _h, i, j) => i % 64 === j % 64 || (i % 64 === Math.floor(i / 64) && j % 64 === 40 + Math.floor(j / 64))
     const mask = createBlockMask(bit, options)
     expect([distinct(mask), partial(mask)]).toEqual([256, 256])
+  })
+
+  it('tells masks apart whose hashes meet', () => {
+    const product = vi.spyOn(Math, 'imul').mockReturnValue(0)
+    const rows: MaskMod = (_b, _h, i, j) => j % 64 <= i && i < 32
+    const mask = createBlockMask(rows, { seqlenQ: 64, seqlenK: 128, blockM: 64, blockN: 64, nHeads: 1 })
+    const others = createBlockMask((b, h, i, j) => (j < 64 ? rows(b, h, i, j) : i === j % 5), { ...mask })
+    expect(product).toHaveBeenCalled()
+    product.mockRestore()
+    expect([...mask.kvBits, ...others.kvBits]).toEqual([0, 0, 0, 1])
   })
 
   it('looks again at what a bound calls partial', () => {
