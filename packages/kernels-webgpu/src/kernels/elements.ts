@@ -12,14 +12,14 @@ const VALUES: readonly Constants[] = [
   { Stored: 'vec4<f16>', Value: 'vec4<f32>' },
 ]
 
-/** Variants of an elementwise shader: types, and which inputs are the result (`A_IS_OUT`, …). */
+/** Variants of an elementwise shader: types, and which inputs may be the result `out` (`A_IS_OUT`, …). */
 export function elementVariants(inputs: readonly string[]): Constants[] {
   const flags = Object.fromEntries(inputs.map((name) => [flagOf(name), [false, true]]))
   return VALUES.flatMap((types) => combinations(flags).map((flagged) => ({ ...types, ...flagged })))
 }
 
 /** Invocations of a workgroup in elements.wgsl. */
-const WORKGROUP = 256
+export const WORKGROUP = 256
 
 /** How an elementwise dispatch sees its tensors: one row or many, one element or four at a time. */
 interface Layout {
@@ -31,7 +31,7 @@ interface Layout {
 /**
  * Runs an elementwise entry point on inputs of one shape.
  *
- * @param inputs by binding name; Params has `start<Name>` and `stride<Name>` for each of the shader's
+ * @param inputs by binding name; Params has `start<Name>` and `stride<Name>` for each, and 0 for what the entry point does not use
  * @param outputs by binding name, contiguous; Params has `start<Name>` for each
  * @param rest other params
  */
@@ -46,8 +46,8 @@ export function runElements(
 ): void {
   const [first] = Object.values(outputs) as [WebGPUTensor]
   const type = ctx.element(kernel, first.dtype)
-  const names = shader.interface.bindings.filter(({ written }) => !written).map(({ name }) => name)
-  const aliased = new Set(names.filter((name) => inputs[name] && sameElements(inputs[name], outputs.out)))
+  const flags = Object.keys(shader.variants[0] ?? {}).filter((name) => name.endsWith(IS_OUT))
+  const aliased = new Set(Object.entries(inputs).flatMap(([name, input]) => (sameElements(input, outputs.out) ? [name] : [])))
   const rows = Object.entries(inputs).map(([name, tensor]) => [name, aliased.has(name) ? asRows(ctx, first) : asRows(ctx, tensor)] as const)
   const results = Object.entries(outputs).map(([name, tensor]) => [name, asRows(ctx, tensor)] as const)
   const { count, columns, width } = layoutOf(
@@ -55,11 +55,11 @@ export function runElements(
     results.map(([, row]) => row),
     numel(first.shape),
   )
-  const params: Record<string, number> = { count: count / width, columns: columns / width, ...rest }
-  for (const name of names) {
-    const row = rows.find(([given]) => given === name)?.[1]
-    params[`start${capital(name)}`] = (row?.start ?? 0) / width
-    params[`stride${capital(name)}`] = (row?.stride ?? 0) / width
+  const params: Record<string, number> = Object.fromEntries(shader.interface.params.map(({ name }) => [name, 0]))
+  Object.assign(params, { count: count / width, columns: columns / width, ...rest })
+  for (const [name, row] of rows) {
+    params[`start${capital(name)}`] = row.start / width
+    params[`stride${capital(name)}`] = row.stride / width
   }
   for (const [name, row] of results) params[`start${capital(name)}`] = row.start / width
   const vector = (of: string) => (width === 4 ? `vec4<${of}>` : of)
@@ -70,7 +70,7 @@ export function runElements(
     constants: {
       Stored: vector(type),
       Value: vector('f32'),
-      ...Object.fromEntries(names.map((name) => [flagOf(name), aliased.has(name)])),
+      ...Object.fromEntries(flags.map((flag) => [flag, [...aliased].some((name) => flagOf(name) === flag)])),
     },
     bindings: Object.fromEntries([...used, ...results]),
     params,
@@ -86,7 +86,8 @@ function layoutOf(inputs: readonly Rows[], outputs: readonly Rows[], count: numb
   return { count, columns: Math.max(1, columns), width: aligned && columns % 4 === 0 && count > 0 ? 4 : 1 }
 }
 
-function sameElements(input: Tensor, out: WebGPUTensor | undefined): boolean {
+/** Whether an input is the result, element by element, so that each invocation may read it through the other. */
+export function sameElements(input: Tensor, out: WebGPUTensor | undefined): boolean {
   const { storage, byteOffset, strides } = input as WebGPUTensor
   return (
     out !== undefined &&
@@ -96,8 +97,10 @@ function sameElements(input: Tensor, out: WebGPUTensor | undefined): boolean {
   )
 }
 
+const IS_OUT = '_IS_OUT'
+
 function flagOf(input: string): string {
-  return `${input.toUpperCase()}_IS_OUT`
+  return `${input.toUpperCase()}${IS_OUT}`
 }
 
 function capital(name: string): string {

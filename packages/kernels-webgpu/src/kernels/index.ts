@@ -1,13 +1,58 @@
 import type { Kernels } from '@tilegrad/tensor'
 import type { KernelContext } from '../kernel-context'
 import type { Shader } from '../shader'
+import { adamw, adamwKernels } from './adamw'
 import { attentionKernels, attentionShaders } from './attention'
+import { cast, castKernels } from './cast'
+import { copy, copyKernels } from './copy'
+import { crossEntropy, crossEntropyKernels } from './cross-entropy'
 import { elementwise, elementwiseKernels } from './elementwise'
+import { embedding, embeddingKernels } from './embedding'
+import { gelu, geluKernels } from './gelu'
+import { layerNorm, layerNormKernels } from './layer-norm'
+import { rmsNorm, rmsNormKernels } from './rms-norm'
+import { rope, ropeKernels } from './rope'
+import { softmax, softmaxKernels } from './softmax'
+import { sumRowsKernels, sumRowsShader } from './sum-rows'
+import { sumSquares, sumSquaresKernels } from './sum-squares'
+import { swiglu, swigluKernels } from './swiglu'
 
 /** Every shader, for the test that compiles all variants of each. */
-export const shaders: readonly Shader[] = [...attentionShaders, elementwise]
+export const shaders: readonly Shader[] = [
+  ...attentionShaders,
+  adamw,
+  cast,
+  copy,
+  crossEntropy,
+  elementwise,
+  embedding,
+  gelu,
+  layerNorm,
+  rmsNorm,
+  rope,
+  softmax,
+  sumRowsShader,
+  sumSquares,
+  swiglu,
+]
 
 /** Every kernel of the contract. */
 export function createKernels(ctx: KernelContext): Kernels {
-  return { ...attentionKernels(ctx), ...elementwiseKernels(ctx) } as Kernels
+  return {
+    ...attentionKernels(ctx),
+    ...adamwKernels(ctx),
+    ...castKernels(ctx),
+    ...copyKernels(ctx),
+    ...crossEntropyKernels(ctx),
+    ...elementwiseKernels(ctx),
+    ...embeddingKernels(ctx),
+    ...geluKernels(ctx),
+    ...layerNormKernels(ctx),
+    ...rmsNormKernels(ctx),
+    ...ropeKernels(ctx),
+    ...softmaxKernels(ctx),
+    ...sumRowsKernels(ctx),
+    ...sumSquaresKernels(ctx),
+    ...swigluKernels(ctx),
+  } as Kernels
 }

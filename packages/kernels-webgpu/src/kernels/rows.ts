@@ -37,3 +37,8 @@ export function resultOf(ctx: KernelContext, shape: readonly number[], dtype: Te
   ctx.touch(out)
   return out as WebGPUTensor
 }
+
+/** Invocations for a workgroup that takes a row: few for short rows, which end sooner than barriers do. */
+export function rowWorkgroup(columns: number): 64 | 256 {
+  return columns <= 1024 ? 64 : 256
+}
