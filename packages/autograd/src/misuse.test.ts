@@ -106,6 +106,32 @@ describe('misuse', () => {
     expect(() => tape.zeroGrad([constant])).toThrow(NoGradientError)
   })
 
+  it('options of attention', async () => {
+    const tape = new Tape(backend)
+    const shape = [1, 3, 2, 2]
+    const [q, k, v] = [1, 2, 3].map((seed) => tape.parameter(randomTensor(backend, shape, seed))) as [Variable, Variable, Variable]
+    const foreign = new Tape(backend).parameter(randomTensor(backend, [2]), { name: 'foreign' })
+    expect(() => tape.attention(q, k, v, { sink: foreign })).toThrow(TapeMismatchError)
+    expect(() => tape.attention(q, k, v, { sink: tape.parameter(backend.zeros([3])) })).toThrow(
+      'attentionForward: sink must be [2], got [3]',
+    )
+    const packed = [q, k, v].map((x) => tape.reshape(x, [3, 2, 2])) as [Variable, Variable, Variable]
+    const lengths = { cuSeqlensQ: Int32Array.of(0, 3), cuSeqlensK: Int32Array.of(0, 3) }
+    const bias = tape.parameter(backend.zeros([3, 3]))
+    expect(() => tape.attention(...packed, { ...lengths, bias })).toThrow(/bias must be left out with cuSeqlensQ/)
+    expect(() => tape.attention(q, k, v, { dropoutP: 0.1 })).toThrow(/seed must be given/)
+    const unknown: object = { optionGradients: [] }
+    expect(() => tape.attention(q, k, v, unknown)).toThrow(/options must be among/)
+
+    const sink = backend.zeros([2])
+    const seed = backend.zeros(shape)
+    const out = tape.attention(q, k, v, { sink })
+    backend.kernels.scale(sink, 2, { out: sink })
+    expect(() => tape.backward(out, { seed })).toThrow(SavedTensorModifiedError)
+    sink.dispose()
+    expect(() => tape.attention(q, k, v, { sink })).toThrow(DisposedError)
+  })
+
   it('an integer parameter', () => {
     expect(() => new Tape(backend).parameter(backend.tensor(Int32Array.of(1), [1]))).toThrow(DTypeError)
   })

@@ -180,6 +180,34 @@ describe('accumulation', () => {
     for (const tensor of [w, seed]) tensor.dispose()
   })
 
+  it('asks attention for the gradients that are wanted, of q, k and v alone where options are tensors', () => {
+    const spied = createReferenceBackend()
+    const asked: unknown[] = []
+    const { attentionBackward } = spied.kernels
+    spied.kernels.attentionBackward = (...args) => {
+      asked.push(args[6]?.optionGradients)
+      return attentionBackward(...args)
+    }
+    const tape = new Tape(spied)
+    const q = tape.parameter(randomTensor(spied, [1, 3, 2, 2]))
+    const slopes = tape.parameter(randomTensor(spied, [2], 2))
+    const sink = randomTensor(spied, [2], 3)
+    const bias = tape.constant(randomTensor(spied, [3, 3], 4))
+    const seed = spied.zeros([1, 3, 2, 2])
+    const held = spied.memory().bytes
+    for (const options of [
+      { sink, bias },
+      { sink, bias, alibiSlopes: slopes },
+    ]) {
+      const out = tape.attention(q, q, q, options)
+      tape.backward(out, { seed })
+      out.dispose()
+      tape.zeroGrad([q, slopes])
+    }
+    expect(asked).toEqual([[], ['alibiSlopes']])
+    expect(spied.memory().bytes).toBe(held)
+  })
+
   it('sums slices that overlap, and a whole between slices', async () => {
     const tape = new Tape(backend)
     const w = tape.parameter(backend.tensor([0, 0, 0, 0], [2, 2]))

@@ -1,5 +1,4 @@
 import {
-  type AttentionOptions,
   BackendMismatchError,
   type CrossEntropyOptions,
   type DType,
@@ -16,7 +15,7 @@ import { NonScalarLossError } from './errors/non-scalar-loss-error'
 import { Gradient } from './gradient'
 import { Node } from './node'
 import { gelu, swiglu } from './ops/activation'
-import { attention } from './ops/attention'
+import { type AttentionOptions, attention } from './ops/attention'
 import { crossEntropy, linearCrossEntropy } from './ops/cross-entropy'
 import { type CustomFunction, custom } from './ops/custom'
 import { embedding } from './ops/embedding'
@@ -37,7 +36,10 @@ import type { Variable } from './variable'
  * besides TapeMismatchError and DisposedError. Nothing broadcasts. Results are variables to dispose; put a training step in `scope`.
  */
 export class Tape extends Recorder {
-  /** q [B, Sq, Hq, D], k [B, Sk, Hk, D], v [B, Sk, Hk, Dv] → [B, Sq, Hq, Dv]. */
+  /**
+   * q [B, Sq, Hq, D], k [B, Sk, Hk, D], v [B, Sk, Hk, Dv] → [B, Sq, Hq, Dv]; with cuSeqlens without B. alibiSlopes, bias and sink get
+   * gradients where they are variables that want one.
+   */
   attention(q: Variable, k: Variable, v: Variable, options?: AttentionOptions): Variable {
     return attention(this, q, k, v, options)
   }

@@ -1,29 +1,76 @@
-import type { AttentionOptions } from '@tilegrad/tensor'
+import { isTensor, type AttentionOptions as KernelOptions, type LearnableAttentionOption, type Tensor } from '@tilegrad/tensor'
 import type { Recorder } from '../recorder'
 import type { Variable } from '../variable'
 
-/** Exact tiled attention: saves out and lse, never an Sq × Sk array. */
+/** Options of Tape.attention: those of the kernel, of which alibiSlopes, bias and sink may be variables and then get gradients. */
+export interface AttentionOptions extends Omit<KernelOptions, LearnableAttentionOption> {
+  readonly alibiSlopes?: Variable | Tensor
+  readonly bias?: Variable | Tensor
+  readonly sink?: Variable | Tensor
+}
+
+const learnable = ['alibiSlopes', 'bias', 'sink'] as const
+
+/** Exact tiled attention: saves out and lse, never an Sq × Sk array. Dropout's mask is drawn again from its seed. */
 export function attention(tape: Recorder, q: Variable, k: Variable, v: Variable, options: AttentionOptions = {}): Variable {
   const { kernels } = tape.backend
   const [qt, kt, vt] = [tape.use('attention', q), tape.use('attention', k), tape.use('attention', v)]
-  const { out, lse } = kernels.attentionForward(qt, kt, vt, options)
-  const result = tape.record('attention', [q, k, v], out, (save) => {
+  const { alibiSlopes, bias, sink, ...rest } = options
+  const given = learnable.filter((name) => options[name] !== undefined)
+  const tensors = given.map((name) => tensorOf(tape, options[name] as Variable | Tensor))
+  const plain = withOwnLengths(rest)
+  const { out, lse } = kernels.attentionForward(qt, kt, vt, { ...plain, ...named(given, tensors) })
+  const variables = given.map((name) => variableOf(options[name]))
+  const result = tape.record('attention', [q, k, v, ...variables], out, (save) => {
     const [savedQ, savedK, savedV, savedOut, savedLse] = [save(qt), save(kt), save(vt), save(out), save(lse)]
+    const savedOptions = tensors.map(save)
     return (context) => {
-      const { dq, dk, dv } = kernels.attentionBackward(
+      const inputOf = (name: LearnableAttentionOption) => 3 + given.indexOf(name)
+      const optionGradients = given.filter((name) => context.needs(inputOf(name)))
+      const { dq, dk, dv, ...gradients } = kernels.attentionBackward(
         context.dout,
         savedQ.tensor,
         savedK.tensor,
         savedV.tensor,
         savedOut.tensor,
         savedLse.tensor,
-        options,
+        {
+          ...plain,
+          ...named(
+            given,
+            savedOptions.map(({ tensor }) => tensor),
+          ),
+          optionGradients,
+        },
       )
       context.receive(0, dq)
       context.receive(1, dk)
       context.receive(2, dv)
+      for (const name of optionGradients) context.receive(inputOf(name), gradients[`d${name}`] as Tensor)
     }
   })
   lse.dispose()
   return result
+}
+
+/** Copies of the lengths: what the caller does to its arrays before backward must not reach it. */
+function withOwnLengths(options: KernelOptions): KernelOptions {
+  const { cuSeqlensQ, cuSeqlensK } = options
+  return {
+    ...options,
+    ...(cuSeqlensQ instanceof Int32Array && { cuSeqlensQ: cuSeqlensQ.slice() }),
+    ...(cuSeqlensK instanceof Int32Array && { cuSeqlensK: cuSeqlensK.slice() }),
+  }
+}
+
+function tensorOf(tape: Recorder, option: Variable | Tensor): Tensor {
+  return isTensor(option) ? tape.useTensor(option) : tape.use('attention', option)
+}
+
+function variableOf(option: Variable | Tensor | undefined): Variable | undefined {
+  return option === undefined || isTensor(option) ? undefined : option
+}
+
+function named(names: readonly LearnableAttentionOption[], tensors: readonly Tensor[]): { [name in LearnableAttentionOption]?: Tensor } {
+  return Object.fromEntries(names.map((name, n) => [name, tensors[n]]))
 }

@@ -52,6 +52,82 @@ describe('attention', () => {
     )
   })
 
+  const learnable = [
+    ['alibiSlopes', [2]],
+    ['alibiSlopes', [2, 2]],
+    ['bias', [2, 2, 3, 4]],
+    ['bias', [2, 1, 4]],
+    ['bias', [4]],
+    ['sink', [2]],
+  ] as const
+  const qkv = () => [input([2, 3, 2, 2], 1), input([2, 4, 1, 2], 2), input([2, 4, 1, 1], 3)]
+  it.each(learnable)('%s %o', async (name, shape) => {
+    const inputs = [...qkv(), input(shape, 4)]
+    await expectGradients((tape, q, k, v, option) => tape.attention(q, k, v, { causal: true, softcap: 2, [name]: option }), inputs)
+  })
+
+  const dropout = { dropoutP: 0.3, seed: 2 ** 40 + 3 }
+  const cuSeqlens = () => ({ cuSeqlensQ: Int32Array.of(0, 4, 4, 6), cuSeqlensK: Int32Array.of(0, 3, 5, 8) })
+  const packedQkv = [input([6, 2, 2], 1), input([8, 1, 2], 2), input([8, 1, 1], 3)]
+  const blockMask = (): AttentionOptions => {
+    // One partial tile: query i sees key j unless i + j is divisible by 3.
+    const bits = Int32Array.from({ length: 64 * 2 }, (_, word) => {
+      const [i, first] = [word >> 1, (word & 1) * 32]
+      return Array.from({ length: 32 }, (_, j) => j).reduce((sum, j) => sum | ((i + first + j) % 3 === 0 ? 0 : 1 << j), 0)
+    })
+    const tile = { offsets: Int32Array.of(0, 1), blocks: Int32Array.of(0), bits: Int32Array.of(0) }
+    const sizes = { batchSize: 1, nHeads: 1, seqlenQ: 3, seqlenK: 4, blockM: 64, blockN: 64 }
+    return {
+      blockMask: {
+        ...sizes,
+        ...{ kvOffsets: tile.offsets, kvBlocks: tile.blocks, kvBits: tile.bits },
+        ...{ qOffsets: tile.offsets, qBlocks: tile.blocks, qBits: tile.bits },
+        bits,
+      },
+    }
+  }
+  it('dropout', () => expectGradients((tape, q, k, v) => tape.attention(q, k, v, dropout), qkv()))
+  it('block mask', () => expectGradients((tape, q, k, v) => tape.attention(q, k, v, blockMask()), qkv()))
+  it('variable lengths, changed afterwards', () =>
+    expectGradients((tape, q, k, v) => {
+      const lengths = cuSeqlens()
+      const out = tape.attention(q, k, v, lengths)
+      lengths.cuSeqlensQ.fill(0)
+      lengths.cuSeqlensK.fill(0)
+      return out
+    }, packedQkv))
+  it('all options together', () =>
+    expectGradients(
+      (tape, q, k, v, alibiSlopes, bias, sink) =>
+        tape.attention(q, k, v, { ...dropout, ...blockMask(), softcap: 2, windowSize: [3, 1], alibiSlopes, bias, sink }),
+      [...qkv(), input([2], 4), input([2, 1, 3, 4], 5), input([2], 6)],
+    ))
+  it('all options of variable lengths together', () =>
+    expectGradients(
+      (tape, q, k, v, alibiSlopes, sink) =>
+        tape.attention(q, k, v, { ...dropout, ...cuSeqlens(), softcap: 2, causal: true, alibiSlopes, sink }),
+      [...packedQkv, input([3, 2], 4), input([2], 5)],
+    ))
+  it('options used twice, in a checkpoint that runs again', () =>
+    expectGradients(
+      (tape, q, k, v, slopes, sink) =>
+        tape.checkpoint(
+          (q, k, v) => {
+            const once = tape.attention(q, k, v, { alibiSlopes: slopes, sink, ...dropout })
+            return tape.add(once, tape.attention(q, k, v, { alibiSlopes: slopes, sink: tape.scale(sink, 2) }))
+          },
+          q,
+          k,
+          v,
+        ),
+      [...qkv(), input([2], 4), input([2], 5)],
+    ))
+  it('tensors as options', () =>
+    expectGradients((tape, q, k, v) => {
+      const bias = tape.backend.tensor(normal(12, 7), [3, 4])
+      return tape.checkpoint((q) => tape.attention(q, k, v, { bias, sink: tape.backend.tensor([1, -1], [2]) }), q)
+    }, qkv()))
+
   it('over slices of one packed projection', async () => {
     const [seqlen, channels] = [3, 4]
     await expectGradients(
