@@ -15,7 +15,22 @@ import { openTokenizer, savedTokenizer } from './tokenizer'
 import { train } from './train'
 
 /** What a resumed run cannot change, because weights, data order and metrics follow from it. */
-const FIXED = ['data', 'tokenizer', 'context', 'arch', 'layers', 'width', 'heads', 'kvHeads', 'window', 'seed', 'out'] as const
+const FIXED = [
+  'data',
+  'tokenizer',
+  'context',
+  'arch',
+  'layers',
+  'width',
+  'heads',
+  'kvHeads',
+  'pattern',
+  'positions',
+  'sink',
+  'documents',
+  'seed',
+  'out',
+] as const
 
 /** A new run: reads the data first, so that a run that cannot start leaves nothing behind. */
 export async function startRun(options: TrainOptions): Promise<Run> {

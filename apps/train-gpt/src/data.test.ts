@@ -3,7 +3,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ByteTokenizer } from '@tilegrad/transformer'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { type Document, defaultDataFiles, drawBatch, packCorpus, readDocuments, unigramEntropy, validationBatches } from './data'
+import {
+  type Document,
+  defaultDataFiles,
+  documentOffsets,
+  drawBatch,
+  packCorpus,
+  readDocuments,
+  unigramEntropy,
+  validationBatches,
+} from './data'
 
 const document = (path: string, text: string): Document => ({ path, bytes: Buffer.from(text) })
 const bytes = { tokenizer: new ByteTokenizer(), separator: 0, encode: (d: Document) => d.bytes }
@@ -100,6 +109,12 @@ describe('drawBatch', () => {
       starts.add(drawBatch(tokens.subarray(0, 20), { seed: 1, step, rows: [0], context: 16 }).inputs[0]!)
     expect([...starts].sort()).toEqual([0, 1, 2, 3])
   })
+})
+
+it('documents begin at rows and separators', () => {
+  const inputs = Int32Array.of(5, 0, 7, 8, 0, 6, 0, 0)
+  expect([...documentOffsets(inputs, 0, 4)]).toEqual([0, 1, 4, 6, 7, 8])
+  expect([...documentOffsets(inputs.subarray(0, 4), 9, 4)]).toEqual([0, 4])
 })
 
 describe('validationBatches', () => {

@@ -125,6 +125,20 @@ export function unigramEntropy(tokens: Int32Array): number {
   return entropy
 }
 
+/**
+ * Where documents begin among the rows of a batch, as offsets from 0 to all its tokens: at the start of each row of `context` tokens, and at each
+ * separator, with which every text begins.
+ */
+export function documentOffsets(inputs: Int32Array, separator: number, context: number): Int32Array {
+  const begins = [...inputs.keys()].filter((at) => at % context === 0 || inputs[at] === separator)
+  return Int32Array.from([...begins, inputs.length])
+}
+
+/** The seed of a pass's dropout: from (seed, step, pass) alone, as drawBatch. */
+export function dropoutSeed({ seed, step, pass }: { seed: number; step: number; pass: number }): number {
+  return createHash('sha256').update(`dropout/${seed}/${step}/${pass}`).digest().readUIntBE(0, 6)
+}
+
 function cutBatch(tokens: Int32Array, starts: readonly number[], context: number): Batch {
   const inputs = new Int32Array(starts.length * context)
   const targets = new Int32Array(starts.length * context)

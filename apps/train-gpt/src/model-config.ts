@@ -1,5 +1,6 @@
 import type { GPTConfigOptions } from '@tilegrad/transformer'
 import type { TrainOptions } from './options'
+import { parsePatterns } from './pattern'
 import type { TextTokenizer } from './tokenizer'
 
 /** The model that the options describe. A separator ends a text, so that sampling stops there. */
@@ -12,7 +13,10 @@ export function modelConfig(options: TrainOptions, { tokenizer, separator }: Tex
     nHeads: options.heads,
     nHeadsK: options.kvHeads ?? options.heads,
     dModel: options.width,
-    windowSize: options.window === undefined ? [-1, -1] : [options.window - 1, -1],
+    attentionPattern: parsePatterns(options.pattern),
+    ...(options.positions && { positions: options.positions }),
+    attentionSink: options.sink,
+    attentionDropout: options.attentionDropout,
     attentionImpl: options.attention,
     activationCheckpointing: options.checkpointActivations,
     tieEmbeddings: true,

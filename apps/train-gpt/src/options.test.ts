@@ -58,7 +58,12 @@ describe('combinations', () => {
     [{ width: 21, heads: 3 }, 'must be even'],
     [{ arch: 'gpt2', heads: 4, kvHeads: 2, width: 64 }, '--kv-heads'],
     [{ heads: 4, kvHeads: 3, width: 64 }, '--kv-heads must divide --heads, got 3 and 4'],
-    [{ window: 8, attention: 'standard' }, '--window needs --attention flash'],
+    [{ pattern: 'window:size=8', attention: 'standard' }, '--pattern needs --attention flash'],
+    [{ pattern: 'window' }, '--pattern: GPTConfig: attentionPattern must have size, an integer ≥ 1'],
+    [{ pattern: 'dense/dense/dense', layers: 2 }, '--pattern must have at most --layers (2) parts, got 3'],
+    [{ positions: 'learned' }, '--positions of llama must be rotary or alibi, got learned'],
+    [{ documents: 'separate', attention: 'standard' }, '--documents separate needs --attention flash'],
+    [{ attentionDropout: 0.1, attention: 'standard' }, '--attention-dropout needs --attention flash'],
     [{ lr: 1e-3, minLr: 1e-2 }, '--min-lr must be at most --lr'],
     [{ steps: 10, warmup: 10 }, '--warmup must be less than --steps'],
   ])('refuses %j', (given, message) => {

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { UsageError } from './errors'
+import { PATTERN_SYNTAX, parsePatterns } from './pattern'
 
 /**
  * One option: its type, default, range and help. `trainFlags` and `sampleFlags` are the only place where options are
@@ -78,10 +79,20 @@ export const trainFlags = {
     'n',
     'key and value heads of llama, a divisor of --heads (default: --heads)',
   ]),
-  window: numeric('an integer', (s) => s.optional(), { min: 1 }, [
+  pattern: flag(z.string().default('dense'), PATTERN_SYNTAX, 'text', [
     MODEL,
-    'tokens',
-    'attend only to this many latest tokens (default: all)',
+    'pattern',
+    'which earlier tokens each layer sees, such as window:size=256 or local-global:window=256,global-tokens=16/dense (layers take turns)',
+  ]),
+  positions: flag(z.enum(['learned', 'rotary', 'alibi']).optional(), 'one of learned, rotary, alibi', 'text', [
+    MODEL,
+    'learned|rotary|alibi',
+    "how positions enter: gpt2's learned ones, llama's rotary ones, or a bias of attention in either (default: the architecture's)",
+  ]),
+  sink: toggle(MODEL, 'each head learns an attention sink, a score that belongs to no token'),
+  documents: choice(['joined', 'separate'], 'joined', [
+    MODEL,
+    'whether attention crosses from one text into the next where a sequence holds several',
   ]),
 
   steps: numeric('an integer', (s) => s.optional(), { min: 1 }, [
@@ -108,6 +119,11 @@ export const trainFlags = {
     'steps over which the learning rate rises from 0 (default: 20, or a tenth of --steps if less)',
   ]),
   weightDecay: numeric('a number', (s) => s.default(0.1), { min: 0 }, [TRAINING, 'w', 'decoupled decay of weights with two or more axes']),
+  attentionDropout: numeric('a number', (s) => s.default(0), { min: 0, below: 1 }, [
+    TRAINING,
+    'p',
+    'chance that an attention probability is dropped in training',
+  ]),
   clip: numeric('a number', (s) => s.default(1), { above: 0 }, [TRAINING, 'norm', 'largest global norm of the gradient']),
   seed: numeric('an integer', (s) => s.default(1), { min: 0, max: 2 ** 32 - 1 }, [
     TRAINING,
@@ -238,10 +254,30 @@ function combinationProblem(o: TrainOptions): string | undefined {
   if (o.arch === 'gpt2' && o.kvHeads !== undefined && o.kvHeads !== o.heads)
     return '--kv-heads: gpt2 has as many as --heads; use --arch llama'
   if (o.kvHeads !== undefined && o.heads % o.kvHeads !== 0) return `--kv-heads must divide --heads, got ${o.kvHeads} and ${o.heads}`
-  if (o.window !== undefined && o.attention === 'standard') return '--window needs --attention flash'
+  const attention = attentionProblem(o)
+  if (attention) return attention
   if (o.minLr !== undefined && o.minLr > o.lr) return `--min-lr must be at most --lr, got ${o.minLr} and ${o.lr}`
   if (o.steps !== undefined && o.warmup !== undefined && o.warmup >= o.steps)
     return `--warmup must be less than --steps, got ${o.warmup} and ${o.steps}`
+  return undefined
+}
+
+function attentionProblem(o: TrainOptions): string | undefined {
+  try {
+    const patterns = parsePatterns(o.pattern)
+    if (patterns.length > o.layers) return `--pattern must have at most --layers (${o.layers}) parts, got ${patterns.length}`
+  } catch (error) {
+    return `--pattern: ${(error as Error).message}`
+  }
+  const own = o.arch === 'gpt2' ? 'learned' : 'rotary'
+  if (o.positions !== undefined && o.positions !== own && o.positions !== 'alibi')
+    return `--positions of ${o.arch} must be ${own} or alibi, got ${o.positions}`
+  if (o.attention === 'flash') return undefined
+  if (o.pattern !== 'dense') return '--pattern needs --attention flash'
+  if (o.positions === 'alibi') return '--positions alibi needs --attention flash'
+  if (o.sink) return '--sink needs --attention flash'
+  if (o.documents === 'separate') return '--documents separate needs --attention flash'
+  if (o.attentionDropout > 0) return '--attention-dropout needs --attention flash'
   return undefined
 }
 

@@ -4,7 +4,7 @@ import type { Backend } from '@tilegrad/tensor'
 import { AdamW, GPT, readSafetensors, trainingFlops, writeSafetensors } from '@tilegrad/transformer'
 import { bitsPerByte, describeEnd, describeStart, reportFacts } from './announce'
 import { checkpointNames, rewindTo, saveCheckpoint, type TrainerState } from './checkpoint'
-import { type Batch, drawBatch, validationBatches } from './data'
+import { type Batch, documentOffsets, drawBatch, dropoutSeed, validationBatches } from './data'
 import type { Device } from './device'
 import { describeError, isMistake, RunError } from './errors'
 import { formatDuration, printable } from './format'
@@ -159,7 +159,7 @@ class Trainer {
     let loss = 0
     for (let pass = 0; pass < accumulate; pass++) {
       const rows = Array.from({ length: batch }, (_, row) => pass * batch + row)
-      loss += (await this.backward(drawBatch(corpus.train, { seed, step, rows, context }))) / accumulate
+      loss += (await this.backward(drawBatch(corpus.train, { seed, step, rows, context }), dropoutSeed({ seed, step, pass }))) / accumulate
     }
     if (!Number.isFinite(loss)) throw this.diverged(`loss is ${loss}`, step, lr)
     const { gradNorm } = await this.optimizer.step({ lr, maxGradNorm: options.clip }).catch((error: Error) => {
@@ -194,11 +194,11 @@ class Trainer {
   }
 
   /** Adds a batch's share of the step's gradient to the parameters; returns its loss. */
-  private async backward(batch: Batch): Promise<number> {
+  private async backward(batch: Batch, dropoutSeed: number): Promise<number> {
     const { tape } = this.model
     const { accumulate } = this.run.options
     const loss = tape.scope(() => {
-      const value = this.loss(batch)
+      const value = this.loss(batch, { dropoutSeed })
       tape.backward(accumulate === 1 ? value : tape.scale(value, 1 / accumulate))
       return value
     })
@@ -206,10 +206,12 @@ class Trainer {
   }
 
   /** Mean cross-entropy of a batch, in nats per token. */
-  private loss({ inputs, targets }: Batch): Variable {
-    const { context } = this.run.options
+  private loss({ inputs, targets }: Batch, pass: { readonly dropoutSeed?: number } = {}): Variable {
+    const { options, tokenizer } = this.run
+    const { context, documents } = options
     const shape = [inputs.length / context, context]
-    return this.model.loss(this.model.tokens(inputs, shape), this.model.tokens(targets, shape))
+    const packed = documents === 'separate' && { cuSeqlens: documentOffsets(inputs, tokenizer.separator, context) }
+    return this.model.loss(this.model.tokens(inputs, shape), this.model.tokens(targets, shape), { ...pass, ...packed })
   }
 
   /** Where --steps is not given, sets the total from the time that steps have taken. */

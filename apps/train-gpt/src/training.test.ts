@@ -102,7 +102,7 @@ describe('a run', () => {
 
   it.each([
     ['gpt2 with characters', ['--arch', 'gpt2', '--tokenizer', 'char']],
-    ['grouped heads and a window', ['--kv-heads', '1', '--window', '16']],
+    ['grouped heads and a window', ['--kv-heads', '1', '--pattern', 'window:size=16']],
     ['standard attention', ['--attention', 'standard']],
     ['activation checkpointing', ['--checkpoint-activations']],
     ['WebAssembly', ['--runtime', 'wasm']],

@@ -15,7 +15,10 @@ describe('resolveConfig', () => {
       intermediateSize: 256,
       tieEmbeddings: true,
       attentionImpl: 'flash',
-      windowSize: [-1, -1],
+      positions: 'learned',
+      attentionPattern: [{ type: 'dense' }],
+      attentionSink: false,
+      attentionDropout: 0,
     })
     // 8/3·64 = 170.7, up to a multiple of 32.
     expect(resolveConfig(llama)).toMatchObject({ nHeadsK: 4, intermediateSize: 192, tieEmbeddings: false, ropeTheta: 10000 })
@@ -41,8 +44,19 @@ describe('resolveConfig', () => {
       'ropeScaling.highFreqFactor must be above lowFreqFactor (4), got 1',
     ],
     [{ attentionImpl: 'fast' }, `attentionImpl must be 'flash' or 'standard', got "fast"`],
-    [{ windowSize: [-2, 0] }, 'windowSize must be [left, right] with integers ≥ −1, got [-2,0]'],
-    [{ windowSize: [8, 0], attentionImpl: 'standard' }, "windowSize must be [-1, -1] with attentionImpl 'standard', got [8,0]"],
+    [{ positions: 'rotary' }, `positions must be 'learned' or 'alibi' in gpt2, got "rotary"`],
+    [{ attentionPattern: [] }, 'attentionPattern must be one pattern or a list of 1 to nLayers (2), got 0'],
+    [{ attentionPattern: 'window' }, 'attentionPattern must have a type among dense, window, localGlobal'],
+    [{ attentionPattern: { type: 'window' } }, 'attentionPattern must have size, an integer ≥ 1, got {"type":"window"}'],
+    [{ attentionPattern: { type: 'window', size: 4, left: 1 } }, 'have the fields type, size as a window pattern'],
+    [{ attentionPattern: { type: 'butterfly', blockSize: 100 } }, 'have a blockSize that is a multiple of 64'],
+    [
+      { attentionPattern: { type: 'window', size: 8 }, attentionImpl: 'standard' },
+      "attentionPattern must be dense with attentionImpl 'standard'",
+    ],
+    [{ positions: 'alibi', attentionImpl: 'standard' }, "positions must be 'learned' with attentionImpl 'standard'"],
+    [{ attentionSink: 1 }, 'attentionSink must be true or false, got 1'],
+    [{ attentionDropout: 1 }, 'attentionDropout must be in [0, 1), got 1'],
     [{ tieEmbeddings: 1 }, 'tieEmbeddings must be true or false, got 1'],
     [{ activationCheckpointing: 'yes' }, 'activationCheckpointing must be true or false, got "yes"'],
     [{ eosTokenId: 100 }, 'eosTokenId must be null or an integer in 0..99, got 100'],
@@ -58,7 +72,8 @@ describe('config.json', () => {
   test.each([
     ...tinyConfigs,
     { ...llama, headDim: 32, ropeScaling: scaling, eosTokenId: [3, 4], bosTokenId: 1 },
-    { ...gpt2, windowSize: [7, 0] as const },
+    { ...gpt2, attentionPattern: [{ type: 'window' as const, size: 7 }, { type: 'dense' as const }], attentionDropout: 0.25 },
+    { ...llama, positions: 'alibi' as const, attentionSink: true, attentionDropout: 0.125 },
   ])('holds all of %o', (options) => {
     const config = resolveConfig(options)
     const stored = JSON.parse(JSON.stringify(toHuggingFace(config, 'bf16')))
@@ -109,7 +124,16 @@ describe('config.json', () => {
       vocab_size: 50257,
     }
     expect(resolveConfig(fromHuggingFace('config.json', hub))).toEqual(
-      resolveConfig({ vocabSize: 50257, contextLength: 1024, nLayers: 12, nHeads: 12, dModel: 768, bosTokenId: 50256, eosTokenId: 50256 }),
+      resolveConfig({
+        vocabSize: 50257,
+        contextLength: 1024,
+        nLayers: 12,
+        nHeads: 12,
+        dModel: 768,
+        bosTokenId: 50256,
+        eosTokenId: 50256,
+        attentionDropout: 0.1,
+      }),
     )
   })
 

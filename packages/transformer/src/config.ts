@@ -1,4 +1,5 @@
 import { ArgumentError } from '@tilegrad/tensor'
+import { type AttentionPattern, checkPattern } from './attention-pattern'
 
 /** Llama 3.1's rescaling of the rotary frequencies for contexts longer than the pre-training's (`rope_scaling` in config.json). */
 export interface Llama3RopeScaling {
@@ -33,8 +34,17 @@ export interface GPTConfigOptions {
   readonly ropeScaling?: Llama3RopeScaling
   /** Whether the output head is the token embedding. Default true (GPT-2), false (Llama). */
   readonly tieEmbeddings?: boolean
-  /** Keys that a query sees, `[left, right]` as in AttentionOptions; attention stays causal. Default `[-1, -1]`: all of them. */
-  readonly windowSize?: readonly [left: number, right: number]
+  /**
+   * How a token's position enters: `'learned'` embeddings (GPT-2's), `'rotary'` (Llama's), or `'alibi'`, which only biases attention
+   * (arXiv 2108.12409) and has no parameters. Default: the architecture's own.
+   */
+  readonly positions?: 'learned' | 'rotary' | 'alibi'
+  /** Which earlier tokens attention sees: one pattern for all layers, or a list that the layers take in turn. Default dense. */
+  readonly attentionPattern?: AttentionPattern | readonly AttentionPattern[]
+  /** Whether each head learns an attention sink, a score that belongs to no token (arXiv 2309.17453). Default false. */
+  readonly attentionSink?: boolean
+  /** Chance that an attention probability is dropped in passes with a `dropoutSeed`, in [0, 1). Default 0. */
+  readonly attentionDropout?: number
   /** `'flash'` works in tiles; `'standard'` holds the whole Sq × Sk matrix, to compare with. Default `'flash'`. */
   readonly attentionImpl?: 'flash' | 'standard'
   /** Recompute each block in the backward pass instead of keeping its activations. Default false. */
@@ -45,7 +55,11 @@ export interface GPTConfigOptions {
 }
 
 /** A complete, checked configuration: what `resolveConfig` returns. */
-export type GPTConfig = Required<Omit<GPTConfigOptions, 'ropeScaling'>> & { readonly ropeScaling: Llama3RopeScaling | null }
+export type GPTConfig = Required<Omit<GPTConfigOptions, 'ropeScaling' | 'attentionPattern'>> & {
+  readonly ropeScaling: Llama3RopeScaling | null
+  /** Layer l has pattern l mod its length. */
+  readonly attentionPattern: readonly AttentionPattern[]
+}
 
 const fields: ReadonlySet<string> = new Set<keyof GPTConfigOptions>([
   'architecture',
@@ -61,7 +75,10 @@ const fields: ReadonlySet<string> = new Set<keyof GPTConfigOptions>([
   'ropeTheta',
   'ropeScaling',
   'tieEmbeddings',
-  'windowSize',
+  'positions',
+  'attentionPattern',
+  'attentionSink',
+  'attentionDropout',
   'attentionImpl',
   'activationCheckpointing',
   'bosTokenId',
@@ -96,7 +113,10 @@ export function resolveConfig(options: GPTConfigOptions): GPTConfig {
     ropeTheta: options.ropeTheta ?? 10000,
     ropeScaling: options.ropeScaling ?? null,
     tieEmbeddings: options.tieEmbeddings ?? gpt2,
-    windowSize: options.windowSize ?? [-1, -1],
+    positions: options.positions ?? (gpt2 ? 'learned' : 'rotary'),
+    attentionPattern: [options.attentionPattern ?? { type: 'dense' as const }].flat(),
+    attentionSink: options.attentionSink ?? false,
+    attentionDropout: options.attentionDropout ?? 0,
     attentionImpl: options.attentionImpl ?? 'flash',
     activationCheckpointing: options.activationCheckpointing ?? false,
     bosTokenId: options.bosTokenId ?? null,
@@ -105,6 +125,7 @@ export function resolveConfig(options: GPTConfigOptions): GPTConfig {
   checkHeads(config)
   checkNumbers(config)
   checkChoices(config)
+  checkAttention(config)
   return config
 }
 
@@ -142,14 +163,25 @@ function checkChoices(config: GPTConfig): void {
   for (const field of ['tieEmbeddings', 'activationCheckpointing'] as const) {
     if (typeof config[field] !== 'boolean') refuse(field, 'be true or false', config[field])
   }
-  const { attentionImpl, windowSize } = config
+  const { attentionImpl } = config
   if (attentionImpl !== 'flash' && attentionImpl !== 'standard') refuse('attentionImpl', "be 'flash' or 'standard'", attentionImpl)
-  if (!Array.isArray(windowSize) || windowSize.length !== 2 || windowSize.some((w) => !Number.isInteger(w) || w < -1)) {
-    refuse('windowSize', 'be [left, right] with integers ≥ −1', windowSize)
+}
+
+function checkAttention(config: GPTConfig): void {
+  const { architecture, positions, attentionPattern, attentionSink, attentionDropout, attentionImpl, nLayers } = config
+  const own = architecture === 'gpt2' ? 'learned' : 'rotary'
+  if (positions !== own && positions !== 'alibi') refuse('positions', `be '${own}' or 'alibi' in ${architecture}`, positions)
+  if (attentionPattern.length < 1 || attentionPattern.length > nLayers) {
+    refuse('attentionPattern', `be one pattern or a list of 1 to nLayers (${nLayers})`, attentionPattern.length)
   }
-  if (attentionImpl === 'standard' && windowSize.some((w) => w !== -1)) {
-    refuse('windowSize', "be [-1, -1] with attentionImpl 'standard'", windowSize)
-  }
+  for (const pattern of attentionPattern) checkPattern(pattern)
+  if (typeof attentionSink !== 'boolean') refuse('attentionSink', 'be true or false', attentionSink)
+  if (!(attentionDropout >= 0 && attentionDropout < 1)) refuse('attentionDropout', 'be in [0, 1)', attentionDropout)
+  if (attentionImpl === 'flash') return
+  const other = attentionPattern.find(({ type }) => type !== 'dense')
+  if (other) refuse('attentionPattern', "be dense with attentionImpl 'standard'", other)
+  if (positions === 'alibi') refuse('positions', `be '${own}' with attentionImpl 'standard'`, positions)
+  if (attentionSink) refuse('attentionSink', "be false with attentionImpl 'standard'", attentionSink)
 }
 
 function tokenId(field: string, id: number, vocabSize: number): void {

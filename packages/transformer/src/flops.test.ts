@@ -10,7 +10,7 @@ describe('trainingFlops', () => {
     { ...common, architecture: 'gpt2' as const },
     { ...common, architecture: 'llama' as const, nHeadsK: 2, tieEmbeddings: true },
     { ...common, architecture: 'llama' as const, tieEmbeddings: false },
-    { ...common, architecture: 'llama' as const, windowSize: [6, -1] as const },
+    { ...common, architecture: 'llama' as const, attentionPattern: [{ type: 'window' as const, size: 7 }, { type: 'dense' as const }] },
   ])('counts the products of %j one by one', (options) => {
     const config = resolveConfig(options)
     const context = 17
@@ -22,7 +22,10 @@ describe('trainingFlops', () => {
     }
     for (let query = 0; query < context; query++) {
       for (let key = 0; key <= query; key++) {
-        if (config.windowSize[0] < 0 || query - key <= config.windowSize[0]) forward += config.nLayers * config.nHeads * 4 * config.headDim
+        for (let layer = 0; layer < config.nLayers; layer++) {
+          const pattern = config.attentionPattern[layer % config.attentionPattern.length]!
+          if (pattern.type === 'dense' || query - key < 7) forward += config.nHeads * 4 * config.headDim
+        }
       }
     }
     expect(trainingFlops(config, context)).toBe(3 * forward)

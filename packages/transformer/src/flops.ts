@@ -1,9 +1,10 @@
+import { visiblePairs } from './attention-mask'
 import type { GPTConfig } from './config'
 
 /**
  * Floating-point operations of one forward and backward pass over one sequence, a multiply and an add counting two.
  * The backward pass costs twice the forward pass. Counted are the matrix products and attention over the visible
- * (causal, window) scores; what is computed a second time (attention's backward pass, activation checkpointing) is not,
+ * scores of each layer's pattern; what is computed a second time (attention's backward pass, activation checkpointing) is not,
  * as in PaLM's model FLOPs utilisation (arXiv 2204.02311, appendix B).
  */
 export function trainingFlops(config: GPTConfig, context: number): number {
@@ -18,9 +19,9 @@ function matmulWeights({ architecture, nLayers, nHeads, nHeadsK, headDim, dModel
 }
 
 /** Of q·kᵀ and p·v. */
-function attentionFlops({ nLayers, nHeads, headDim, windowSize }: GPTConfig, context: number): number {
-  const left = windowSize[0] < 0 ? context : Math.min(windowSize[0] + 1, context)
-  // Query i sees min(i + 1, left) keys.
-  const visible = (left * (left + 1)) / 2 + (context - left) * left
-  return nLayers * nHeads * 2 * 2 * headDim * visible
+function attentionFlops({ nLayers, nHeads, headDim, attentionPattern }: GPTConfig, context: number): number {
+  const visible = attentionPattern.map((pattern) => visiblePairs(pattern, context))
+  let pairs = 0
+  for (let layer = 0; layer < nLayers; layer++) pairs += visible[layer % visible.length] as number
+  return nHeads * 2 * 2 * headDim * pairs
 }

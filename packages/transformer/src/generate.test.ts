@@ -10,7 +10,7 @@ import { maxAbs, numbersOf, someTokens, testBackends, tinyConfigs } from './test
 const variants: readonly (GPTConfigOptions & { label: string })[] = tinyConfigs.flatMap((config) => [
   { ...config, label: `${config.architecture} flash`, attentionImpl: 'flash' as const },
   { ...config, label: `${config.architecture} standard`, attentionImpl: 'standard' as const },
-  { ...config, label: `${config.architecture} window`, windowSize: [3, 0] as const },
+  { ...config, label: `${config.architecture} window`, attentionPattern: { type: 'window' as const, size: 4 } },
 ])
 
 async function logitsOf(model: GPT, tokens: Int32Array, chunks?: readonly number[]): Promise<number[]> {

@@ -1,14 +1,25 @@
 import { Tape, type Variable } from '@tilegrad/autograd'
 import { ArgumentError, type Backend, DTypeError, formatShape, ShapeError, type Tensor } from '@tilegrad/tensor'
+import { CausalAttention, checkDocuments, documentPositions, type Pass } from './attention'
 import type { FromPretrainedOptions, SaveOptions } from './checkpoint/pretrained'
 import { type GPTConfig, type GPTConfigOptions, resolveConfig } from './config'
 import { initialWeights } from './init'
 import type { KVCache } from './kv-cache'
 import { createRopeTable, type RopeTable } from './rope-table'
-import { standardAttention } from './standard-attention'
+
+/** What forward and loss take besides tokens. */
+export interface PassOptions {
+  /**
+   * Documents packed into the B·T rows of tokens, as offsets from 0 to B·T; every multiple of T is one. Attention then stays within a document, and
+   * learned positions start anew in each. Rotary positions need not: they enter by their differences.
+   */
+  readonly cuSeqlens?: Int32Array
+  /** Turns on `attentionDropout` and says which probabilities it drops: an integer in 0..2^53−1, another one for every training pass. */
+  readonly dropoutSeed?: number
+}
 
 /** Options of GPT.forward. */
-export interface ForwardOptions {
+export interface ForwardOptions extends PassOptions {
   /** Continue after the positions in this cache and add the new ones to it. Such a pass records no gradients. */
   readonly cache?: KVCache
   /** Compute the logits of the last position only: [B, 1, vocabSize]. Default false. */
@@ -25,6 +36,7 @@ export class GPT {
   readonly tape: Tape
   private readonly weights = new Map<string, Variable>()
   private readonly rope: RopeTable | undefined
+  private readonly causalAttention: CausalAttention
 
   /** Takes over `weights`, which must be those of `parameterSpecs(config)`; use fromConfig or fromPretrained. */
   constructor(
@@ -34,7 +46,8 @@ export class GPT {
   ) {
     this.tape = new Tape(backend)
     for (const [name, tensor] of weights) this.weights.set(name, this.tape.parameter(tensor, { name }))
-    if (config.architecture === 'llama') this.rope = createRopeTable(backend, config)
+    if (config.positions === 'rotary') this.rope = createRopeTable(backend, config)
+    this.causalAttention = new CausalAttention(config, backend)
   }
 
   /**
@@ -95,31 +108,31 @@ export class GPT {
   }
 
   /** tokens i32 [B, T] → logits [B, T, V]. T is at most contextLength, cached positions included. */
-  forward(tokens: Tensor, { cache, lastOnly = false }: ForwardOptions = {}): Variable {
+  forward(tokens: Tensor, { lastOnly = false, ...pass }: ForwardOptions = {}): Variable {
     const { tape } = this
     const run = () =>
       tape.scope(() => {
-        const x = this.hidden('GPT.forward', tokens, cache)
+        const x = this.hidden('GPT.forward', tokens, pass)
         const [batchSize, seqlen, dModel] = x.shape as [number, number, number]
         const from = lastOnly ? Math.max(0, seqlen - 1) : 0
         const read = lastOnly ? tape.slice(x, [0, from], [batchSize, seqlen]) : x
         return tape.matmul(tape.reshape(read, [batchSize, seqlen - from, dModel]), this.head, { transposeB: true })
       })
-    return cache ? tape.noGrad(run) : run()
+    return pass.cache ? tape.noGrad(run) : run()
   }
 
   /**
    * Mean cross-entropy, in nats per token, of predicting targets i32 [B, T] from tokens i32 [B, T]; a scalar.
    * Targets of `ignoreIndex` (−100) do not count. The logits are never held at once, whatever T.
    */
-  loss(tokens: Tensor, targets: Tensor, options: { readonly ignoreIndex?: number } = {}): Variable {
+  loss(tokens: Tensor, targets: Tensor, { ignoreIndex, ...pass }: PassOptions & { readonly ignoreIndex?: number } = {}): Variable {
     const { tape } = this
     if (formatShape(targets.shape) !== formatShape(tokens.shape)) {
       throw new ShapeError('GPT.loss', `targets must have the shape of tokens, ${formatShape(tokens.shape)}`, formatShape(targets.shape))
     }
     return tape.scope(() => {
-      const x = tape.reshape(this.hidden('GPT.loss', tokens), [-1, this.config.dModel])
-      return tape.linearCrossEntropy(x, this.head, targets.reshape([-1]), options)
+      const x = tape.reshape(this.hidden('GPT.loss', tokens, pass), [-1, this.config.dModel])
+      return tape.linearCrossEntropy(x, this.head, targets.reshape([-1]), ignoreIndex === undefined ? {} : { ignoreIndex })
     })
   }
 
@@ -128,17 +141,19 @@ export class GPT {
     for (const weight of this.weights.values()) weight.dispose()
     this.rope?.cos.dispose()
     this.rope?.sin.dispose()
+    this.causalAttention.dispose()
   }
 
   /** tokens [B, T] → the normed residual stream after the last block, [B, T, C]. */
-  private hidden(fn: string, tokens: Tensor, cache?: KVCache): Variable {
+  private hidden(fn: string, tokens: Tensor, pass: Pass): Variable {
     const { tape, config } = this
-    const seqlen = this.checkTokens(fn, tokens, cache)
+    const { cache } = pass
+    const seqlen = this.checkTokens(fn, tokens, pass)
     const gpt2 = config.architecture === 'gpt2'
     return tape.scope(() => {
-      let x = tape.scope(() => this.embed(tokens, cache?.length ?? 0))
+      let x = tape.scope(() => this.embed(tokens, pass))
       for (let layer = 0; layer < config.nLayers; layer++) {
-        const block = (input: Variable) => (gpt2 ? this.gpt2Block(input, layer, cache) : this.llamaBlock(input, layer, cache))
+        const block = (input: Variable) => (gpt2 ? this.gpt2Block(input, layer, pass) : this.llamaBlock(input, layer, pass))
         const input = x
         x = config.activationCheckpointing && !cache ? tape.checkpoint(block, input) : tape.scope(() => block(input))
         input.dispose()
@@ -148,19 +163,20 @@ export class GPT {
     })
   }
 
-  private embed(tokens: Tensor, offset: number): Variable {
+  private embed(tokens: Tensor, { cache, cuSeqlens }: Pass): Variable {
     const { tape } = this
-    if (this.config.architecture === 'llama') return tape.embedding(tokens, this.weight('model.embed_tokens.weight'))
-    const seqlen = tokens.shape[1] as number
-    const positions = Int32Array.from({ length: (tokens.shape[0] as number) * seqlen }, (_, i) => offset + (i % seqlen))
-    return tape.add(
-      tape.embedding(tokens, this.weight('transformer.wte.weight')),
-      tape.embedding(this.backend.tensor(positions, tokens.shape, 'i32'), this.weight('transformer.wpe.weight')),
-    )
+    const embedded = tape.embedding(tokens, this.weight(this.embedding))
+    if (this.config.positions !== 'learned') return embedded
+    const [batchSize, seqlen] = tokens.shape as [number, number]
+    const offset = cache?.length ?? 0
+    const positions = cuSeqlens
+      ? documentPositions(cuSeqlens)
+      : Int32Array.from({ length: batchSize * seqlen }, (_, i) => offset + (i % seqlen))
+    return tape.add(embedded, tape.embedding(this.backend.tensor(positions, tokens.shape, 'i32'), this.weight('transformer.wpe.weight')))
   }
 
   /** x [B, T, C] → [B, T, C]: pre-norm attention and feed-forward, each added to the residual stream. */
-  private gpt2Block(x: Variable, layer: number, cache?: KVCache): Variable {
+  private gpt2Block(x: Variable, layer: number, pass: Pass): Variable {
     const { tape } = this
     const { nHeads, headDim } = this.config
     const name = `transformer.h.${layer}`
@@ -169,7 +185,7 @@ export class GPT {
     const packed = this.conv1D(this.layerNorm(x, `${name}.ln_1`), `${name}.attn.c_attn`)
     const qkv = tape.reshape(packed, [batchSize, seqlen, 3, nHeads, headDim])
     const part = (i: number) => tape.reshape(tape.slice(qkv, [0, 0, i], [batchSize, seqlen, i + 1]), [batchSize, seqlen, nHeads, headDim])
-    const attended = this.attention(part(0), part(1), part(2), layer, cache)
+    const attended = this.causalAttention.apply(tape, part(0), part(1), part(2), layer, pass, this.sink(`${name}.attn`))
     const middle = tape.add(x, this.conv1D(attended, `${name}.attn.c_proj`))
 
     const expanded = this.conv1D(this.layerNorm(middle, `${name}.ln_2`), `${name}.mlp.c_fc`, 'gelu')
@@ -177,7 +193,7 @@ export class GPT {
   }
 
   /** x [B, T, C] → [B, T, C], with rotary positions, grouped keys and SwiGLU. */
-  private llamaBlock(x: Variable, layer: number, cache?: KVCache): Variable {
+  private llamaBlock(x: Variable, layer: number, pass: Pass): Variable {
     const { tape } = this
     const { nHeads, nHeadsK, headDim } = this.config
     const name = `model.layers.${layer}`
@@ -186,9 +202,10 @@ export class GPT {
     const normed = this.rmsNorm(x, `${name}.input_layernorm`)
     const project = (which: string, heads: number) =>
       tape.reshape(this.linear(normed, `${name}.self_attn.${which}_proj`), [batchSize, seqlen, heads, headDim])
-    const { cos, sin } = this.rope as RopeTable
-    const rotate = (q: Variable) => tape.rope(q, cos, sin, { positionOffset: cache?.length ?? 0 })
-    const attended = this.attention(rotate(project('q', nHeads)), rotate(project('k', nHeadsK)), project('v', nHeadsK), layer, cache)
+    const positionOffset = pass.cache?.length ?? 0
+    const rotate = (x: Variable) => (this.rope ? tape.rope(x, this.rope.cos, this.rope.sin, { positionOffset }) : x)
+    const [q, k, v] = [rotate(project('q', nHeads)), rotate(project('k', nHeadsK)), project('v', nHeadsK)]
+    const attended = this.causalAttention.apply(tape, q, k, v, layer, pass, this.sink(`${name}.self_attn`))
     const middle = tape.add(x, this.linear(attended, `${name}.self_attn.o_proj`))
 
     const wide = this.rmsNorm(middle, `${name}.post_attention_layernorm`)
@@ -196,18 +213,9 @@ export class GPT {
     return tape.add(middle, this.linear(gated, `${name}.mlp.down_proj`))
   }
 
-  /** Causal attention of q [B, T, H, D] over k, v [B, T, Hk, D] and the positions cached before them → [B, T, H·D]. */
-  private attention(q: Variable, k: Variable, v: Variable, layer: number, cache?: KVCache): Variable {
-    const { tape } = this
-    const { attentionImpl, windowSize, nHeads, headDim } = this.config
-    const cached = cache?.append(layer, k.value, v.value)
-    const keys = cached ? tape.constant(cached.k) : k
-    const values = cached ? tape.constant(cached.v) : v
-    const out =
-      attentionImpl === 'flash'
-        ? tape.attention(q, keys, values, { causal: true, windowSize })
-        : tape.copy(standardAttention(tape, q, keys, values))
-    return tape.reshape(out, [q.shape[0] as number, q.shape[1] as number, nHeads * headDim])
+  /** [H], where heads learn a sink. */
+  private sink(name: string): Variable | undefined {
+    return this.config.attentionSink ? this.weight(`${name}.sinks`) : undefined
   }
 
   private layerNorm(x: Variable, name: string): Variable {
@@ -230,8 +238,11 @@ export class GPT {
 
   /** [V, C]: the token embedding where the head is tied to it. */
   private get head(): Variable {
-    const embedding = this.config.architecture === 'gpt2' ? 'transformer.wte.weight' : 'model.embed_tokens.weight'
-    return this.weight(this.config.tieEmbeddings ? embedding : 'lm_head.weight')
+    return this.weight(this.config.tieEmbeddings ? this.embedding : 'lm_head.weight')
+  }
+
+  private get embedding(): string {
+    return this.config.architecture === 'gpt2' ? 'transformer.wte.weight' : 'model.embed_tokens.weight'
   }
 
   private weight(name: string): Variable {
@@ -240,11 +251,15 @@ export class GPT {
     return weight
   }
 
-  private checkTokens(fn: string, { shape, dtype }: Tensor, cache?: KVCache): number {
+  private checkTokens(fn: string, { shape, dtype }: Tensor, { cache, cuSeqlens }: Pass): number {
     const [batchSize, seqlen] = shape
     if (dtype !== 'i32') throw new DTypeError(fn, 'tokens must be i32', dtype)
     if (shape.length !== 2 || !batchSize || !seqlen) throw new ShapeError(fn, 'tokens must be [B, T], not empty', formatShape(shape))
     cache?.checkRoom(fn, batchSize, seqlen)
+    if (cuSeqlens) {
+      if (cache) throw new ArgumentError(fn, 'cuSeqlens must be left out with a cache', 'both')
+      checkDocuments(fn, cuSeqlens, batchSize, seqlen)
+    }
     const { contextLength } = this.config
     if ((cache?.length ?? 0) + seqlen > contextLength) {
       throw new ShapeError(fn, `at most contextLength ${contextLength} positions`, `${(cache?.length ?? 0) + seqlen}`)

@@ -8,7 +8,7 @@ export const torchDType = { f32: 'float32', f16: 'float16', bf16: 'bfloat16' } a
 
 /** The config.json that `transformers` needs to load the model. What it has no field for stands under `tilegrad`. */
 export function toHuggingFace(config: GPTConfig, dtype: keyof typeof torchDType): Json {
-  const own = config.windowSize.some((w) => w !== -1) ? { tilegrad: { windowSize: config.windowSize } } : {}
+  const own = ownFields(config)
   const common = {
     vocab_size: config.vocabSize,
     bos_token_id: config.bosTokenId,
@@ -17,7 +17,7 @@ export function toHuggingFace(config: GPTConfig, dtype: keyof typeof torchDType)
     initializer_range: 0.02,
     use_cache: true,
     torch_dtype: torchDType[dtype],
-    ...own,
+    ...(Object.keys(own).length > 0 && { tilegrad: own }),
   }
   if (config.architecture === 'gpt2') {
     return {
@@ -31,7 +31,7 @@ export function toHuggingFace(config: GPTConfig, dtype: keyof typeof torchDType)
       n_inner: config.intermediateSize,
       activation_function: 'gelu_new',
       layer_norm_epsilon: config.normEps,
-      attn_pdrop: 0,
+      attn_pdrop: config.attentionDropout,
       embd_pdrop: 0,
       resid_pdrop: 0,
       ...common,
@@ -59,8 +59,17 @@ export function toHuggingFace(config: GPTConfig, dtype: keyof typeof torchDType)
     },
     attention_bias: false,
     mlp_bias: false,
-    attention_dropout: 0,
+    attention_dropout: config.attentionDropout,
     ...common,
+  }
+}
+
+/** What `transformers` has no field for. */
+function ownFields({ architecture, attentionPattern, attentionSink, positions }: GPTConfig): Partial<GPTConfig> {
+  return {
+    ...(attentionPattern.some(({ type }) => type !== 'dense') && { attentionPattern }),
+    ...(attentionSink && { attentionSink }),
+    ...(positions !== (architecture === 'gpt2' ? 'learned' : 'rotary') && { positions }),
   }
 }
 
@@ -92,6 +101,7 @@ function gpt2Options(fields: Fields): GPTConfigOptions {
     intermediateSize: fields.number('n_inner', 4 * dModel),
     normEps: fields.number('layer_norm_epsilon', 1e-5),
     tieEmbeddings: fields.boolean('tie_word_embeddings', true),
+    attentionDropout: fields.number('attn_pdrop', 0),
     ...commonOptions(fields),
   }
 }
@@ -117,6 +127,7 @@ function llamaOptions(fields: Fields): GPTConfigOptions {
     normEps: fields.number('rms_norm_eps', 1e-6),
     ropeTheta: fields.object('rope_parameters')?.number('rope_theta') ?? fields.number('rope_theta', 10000),
     tieEmbeddings: fields.boolean('tie_word_embeddings', false),
+    attentionDropout: fields.number('attention_dropout', 0),
     ...(ropeScaling && { ropeScaling }),
     ...commonOptions(fields),
   }
@@ -134,15 +145,15 @@ function llama3Scaling(rope: Fields): Llama3RopeScaling | undefined {
   }
 }
 
-function commonOptions(fields: Fields): Pick<GPTConfigOptions, 'vocabSize' | 'bosTokenId' | 'eosTokenId' | 'windowSize'> {
-  const windowSize = fields.object('tilegrad')?.get('windowSize') as [number, number] | undefined
+function commonOptions(fields: Fields): Partial<GPTConfigOptions> & Pick<GPTConfigOptions, 'vocabSize'> {
+  const own = fields.object('tilegrad')?.pick('attentionPattern', 'attentionSink', 'positions')
   const vocabSize = fields.number('vocab_size')
   const eos = fields.get('eos_token_id')
   return {
     vocabSize,
     bosTokenId: idsBelow(vocabSize, fields.get('bos_token_id'))[0] ?? null,
     eosTokenId: Array.isArray(eos) ? idsBelow(vocabSize, ...eos) : (idsBelow(vocabSize, eos)[0] ?? null),
-    ...(windowSize && { windowSize }),
+    ...(own as Partial<GPTConfigOptions>),
   }
 }
 
@@ -160,6 +171,11 @@ class Fields {
 
   get(name: string): unknown {
     return Object.hasOwn(this.json, name) ? this.json[name] : undefined
+  }
+
+  /** Those of the named fields that are there, for `resolveConfig` to check. */
+  pick(...names: readonly string[]): Json {
+    return Object.fromEntries(names.filter((name) => this.get(name) !== undefined).map((name) => [name, this.get(name)]))
   }
 
   /** null counts as absent, as it does in transformers. */

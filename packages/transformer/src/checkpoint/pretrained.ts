@@ -10,7 +10,7 @@ import { loadWeights } from './weights'
 import { writeFileAtomic } from './write-file-atomic'
 
 /** Where the model runs, and how: what config.json does not say. */
-export interface FromPretrainedOptions extends Pick<GPTConfigOptions, 'attentionImpl' | 'activationCheckpointing' | 'windowSize'> {
+export interface FromPretrainedOptions extends Pick<GPTConfigOptions, 'attentionImpl' | 'activationCheckpointing' | 'attentionPattern'> {
   readonly backend: Backend
 }
 
