@@ -37,7 +37,8 @@ export async function session(rows: readonly Planned[], options: SessionOptions)
   console.log(whereTimeWent(done, (performance.now() - begin) / 1e3))
   if (ending.signal.aborted) console.log(`Ended after ${done.length} of ${rows.length} rows`)
   const wrong = done.some(({ rejected, checks }) => rejected !== null && checks.length > 0)
-  if (wrong || ending.signal.aborted) process.exitCode = 1
+  if (wrong) process.exitCode = 1
+  if (ending.signal.aborted) process.exitCode = 130
   return done
 }
 

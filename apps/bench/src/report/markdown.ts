@@ -5,7 +5,9 @@ export function table(header: readonly string[], rows: readonly (readonly string
 }
 
 export function milliseconds({ timing }: Row): string {
-  return timing === null ? '' : (timing.median * 1e3).toPrecision(3)
+  if (timing === null) return ''
+  const ms = timing.median * 1e3
+  return ms < 1000 ? ms.toPrecision(3) : ms.toFixed(0)
 }
 
 export function threadsOf(threads: number): string {

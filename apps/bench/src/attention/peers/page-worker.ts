@@ -22,6 +22,7 @@ class BlobWorker {
     if (!blob) throw new Error(`Worker: nothing lies at ${url}`)
     blob.text().then((source) => {
       this.worker = new Worker(surroundings + source, { eval: true, execArgv: [] })
+      this.worker.unref()
       this.worker.on('message', (data) => this.onmessage?.({ data }))
       this.worker.on('error', (error: Error) => this.onerror?.(error))
       for (const message of this.waiting.splice(0)) this.worker.postMessage(message)
