@@ -5,7 +5,7 @@
 // (packing would write and read them once more), and in the order in which they lie. A task owns all key heads of one part of the keys, as far as their
 // rows are at most kDecodeRows: heads that lie side by side are then one stream. Head by head, a row would be a few cache lines and a gap, too short for the
 // hardware to foresee, and what it fetches around a row belongs to another task. Arithmetic between the loads hides the stream's next lines from the hardware
-// too: while a block of keys is worked on, head by head, from L2, the next one is prefetched line by line.
+// too: while a block of keys is worked on, head by head, the next one is prefetched line by line.
 // FLOPs: 2·Sq·Sk·(D + Dv) per head. Bytes: K and V once.
 // Workspace (floats): partial results nSplits·B·Hq·Sq·(DvPad + 2) if nSplits > 1.
 #pragma once
@@ -79,7 +79,7 @@ struct PrefetchRows {
     if (++calls < every || rowsLeft <= 0) return;
     calls = 0;
     const float* from = row + head * strides.head;
-    for (int64_t d = 0; d < dim; d += kLineFloats) __builtin_prefetch(from + d, 0, 2);
+    for (int64_t d = 0; d < dim; d += kLineFloats) __builtin_prefetch(from + d, 0, 3);
     if (++head == nHeads) {
       head = 0;
       row += strides.seq;
