@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { declareSuite } from '../../../suite.shared'
 import { createBackend } from './create'
 import { createCpuBackend } from './index'
+import { LACKS } from './lacks.testing'
 import { nativeIsas, whyNoNative } from './native'
 import { type Create, testRuntime } from './runtime.testing'
 
@@ -15,9 +16,12 @@ const create: Create = (options) => createCpuBackend({ ...options, runtime: 'nat
 describe.skipIf(isas.length === 0)('native', () => {
   isas.forEach((isa, index) => {
     // The best one thoroughly; the others differ from it in the width of vectors only.
-    testBackend(`conformance of ${isa}`, () => createBackend({ runtime: 'native' }, isa), index === 0 ? {} : { sizes: 'small' })
+    testBackend(`conformance of ${isa}`, () => createBackend({ runtime: 'native' }, isa), {
+      lacks: LACKS,
+      sizes: index === 0 ? 'full' : 'small',
+    })
   })
-  testDeterminism('determinism', (threads) => create({ threads }))
+  testDeterminism('determinism', (threads) => create({ threads }), { lacks: LACKS })
 
   describe.each([1, 3])('with %d threads', (threads) => {
     testRuntime(create, threads)

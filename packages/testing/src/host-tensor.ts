@@ -5,7 +5,7 @@ import { type Backend, type DType, numel, type Tensor, type TypedArray } from '@
  * How a tensor lies in memory:
  * `contiguous`; `padded`, a slice out of a storage that is larger on every axis and NaN outside the slice, so that rows are
  * misaligned and a read outside the tensor shows; `permuted`, the leading axes stored in reverse order; `packed`, one of three slices of
- * [B, S, 3, H, D] as a joint projection makes them.
+ * [B, S, 3, H, D], or [total, 3, H, D], as a joint projection makes them.
  */
 export type Layout = 'contiguous' | 'padded' | 'permuted' | 'packed'
 
@@ -70,13 +70,13 @@ function arrange(backend: Backend, { shape, layout }: HostTensor, data: TypedArr
     return lastView(storage, storage.permute(axes))
   }
   if (layout === 'packed') {
-    const [batchSize, seqlen, nHeads, headDim] = shape as [number, number, number, number]
+    const [leading, heads] = [shape.slice(0, -2), shape.slice(-2)]
     const storage = backend.tensor(
-      embedded(data, [batchSize * seqlen, 1, nHeads * headDim], [0, 1, 0], [0, 1, 0], dtype),
-      [batchSize, seqlen, 3, nHeads, headDim],
+      embedded(data, [numel(leading), 1, numel(heads)], [0, 1, 0], [0, 1, 0], dtype),
+      [...leading, 3, ...heads],
       dtype,
     )
-    const slice = lastView(storage, storage.slice([0, 0, 1], [batchSize, seqlen, 2]))
+    const slice = lastView(storage, storage.slice([...leading.map(() => 0), 1], [...leading, 2]))
     return lastView(slice, slice.reshape(shape))
   }
   // One row more before and two elements more around on the last axis: odd offsets and strides.

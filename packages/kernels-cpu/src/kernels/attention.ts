@@ -2,7 +2,10 @@ import {
   type AttentionOptions,
   type AttentionProblem,
   checkAttentionBackward,
+  checkAttentionColumnSums,
   checkAttentionForward,
+  checkAttentionRows,
+  checkAttentionTopK,
   type Kernels,
   sequenceOf,
   type Tensor,
@@ -64,9 +67,9 @@ export function attentionKernels(ctx: KernelContext): Pick<Kernels, AttentionKer
       return { dq, dk, dv }
     },
 
-    attentionRows: (_q, { dtype }) => ctx.unsupported('attentionRows', dtype),
-    attentionColumnSums: (_q, { dtype }) => ctx.unsupported('attentionColumnSums', dtype),
-    attentionTopK: (_q, { dtype }) => ctx.unsupported('attentionTopK', dtype),
+    attentionRows: (...args) => ctx.unsupported('attentionRows', checkAttentionRows(ctx.backend, ...args).dtype),
+    attentionColumnSums: (...args) => ctx.unsupported('attentionColumnSums', checkAttentionColumnSums(ctx.backend, ...args).dtype),
+    attentionTopK: (...args) => ctx.unsupported('attentionTopK', checkAttentionTopK(ctx.backend, ...args).dtype),
   }
 }
 

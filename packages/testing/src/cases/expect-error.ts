@@ -8,7 +8,9 @@ export type ErrorName =
   | 'TilegradError'
   | 'UnsupportedError'
 
-/** Throws unless `call` throws that error, with a message of one line. */
+const SAYS_WHAT_IT_GOT: readonly ErrorName[] = ['ArgumentError', 'DTypeError', 'ShapeError']
+
+/** Throws unless `call` throws that error, with a message of one line that names the function, what was expected and what was got. */
 export function expectError(name: ErrorName, call: () => unknown): void {
   try {
     call()
@@ -33,4 +35,6 @@ function judge(name: ErrorName, error: unknown, what: string): void {
   const { name: got, message } = error as Error
   if (got !== name) throw new Error(`expected ${name} from ${what}, got ${got}: ${message}`)
   if (message === '' || message.includes('\n')) throw new Error(`the message must be one line, got ${JSON.stringify(message)}`)
+  const complete = !SAYS_WHAT_IT_GOT.includes(name) || /^[a-z]\w*(\(\))?: .+, got .+$/i.test(message)
+  if (!complete) throw new Error(`the message must say 'function: what was expected, got …', not ${JSON.stringify(message)}`)
 }

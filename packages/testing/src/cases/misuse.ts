@@ -1,15 +1,20 @@
 import type { Backend, Kernels, Tensor } from '@tilegrad/tensor'
+import { ATTENTION_MISUSES } from './attention/misuse'
 import type { ConformanceCase } from './conformance-case'
 import { type ErrorName, expectError } from './expect-error'
 
 /** A tensor of f32 zeros, or of `dtype`. It is disposed after the case. */
-type Make = (shape: readonly number[], dtype?: 'f32' | 'f16' | 'i32') => Tensor
+export type Make = (shape: readonly number[], dtype?: 'f32' | 'f16' | 'i32') => Tensor
 
-type Misuse = readonly [name: string, error: ErrorName, call: (kernels: Kernels, make: Make) => unknown]
+export type Misuse = readonly [name: string, error: ErrorName, call: (kernels: Kernels, make: Make) => unknown]
 
 /** Wrong arguments: each gets its typed error before any work is enqueued, and nothing leaks. */
 export function misuseCases(): ConformanceCase[] {
-  const cases = MISUSES.map(([name, error, call]) => ({ group: 'misuse', name, run: (backend: Backend) => misuse(backend, error, call) }))
+  const cases = [...MISUSES, ...ATTENTION_MISUSES].map(([name, error, call]) => ({
+    group: 'misuse',
+    name,
+    run: (backend: Backend) => misuse(backend, error, call),
+  }))
   return [...cases, ...['disposed', 'of another backend'].map(lifetimeCase)]
 }
 
@@ -160,6 +165,9 @@ function everyKernel(k: Kernels, x: Make): (() => unknown)[] {
   return [
     () => k.attentionForward(q, q, q),
     () => k.attentionBackward(q, q, q, q, q, lse),
+    () => k.attentionRows(q, q, lse, [0]),
+    () => k.attentionColumnSums(q, q, lse),
+    () => k.attentionTopK(q, q, lse, 1),
     () => k.matmul(rows, rows, { transposeB: true }),
     () => k.sumRows(rows),
     () => k.layerNormForward(rows, row, row),

@@ -1,94 +1,9 @@
-import type { AttentionOptions, Backend, Tensor } from '@tilegrad/tensor'
+import type { AttentionOptions } from '@tilegrad/tensor'
 import fc from 'fast-check'
-import { host, type Layout } from '../host-tensor'
-import { type KernelCase, kernelCase, magnitudes } from '../kernel-case'
-import { softmaxTerms } from '../tolerance'
-import type { Sizes } from './sizes'
-
-/** Sizes and options of one attention case, forward and backward. */
-interface AttentionCase {
-  readonly batchSize: number
-  readonly seqlenQ: number
-  readonly seqlenK: number
-  readonly nHeads: number
-  readonly nHeadsK: number
-  readonly headDim: number
-  readonly headDimV: number
-  readonly layout: Layout
-  /** Standard deviation of q; scores are this times 1 at the default softmaxScale. */
-  readonly logits: number
-  readonly options: AttentionOptions
-}
-
-const BASE: AttentionCase = {
-  batchSize: 1,
-  seqlenQ: 113,
-  seqlenK: 203,
-  nHeads: 2,
-  nHeadsK: 2,
-  headDim: 64,
-  headDimV: 64,
-  layout: 'contiguous',
-  logits: 1,
-  options: {},
-}
-
-function attention(overrides: Partial<AttentionCase>): KernelCase {
-  const of: AttentionCase = { ...BASE, ...overrides, headDimV: overrides.headDimV ?? overrides.headDim ?? BASE.headDimV }
-  const { batchSize, seqlenQ, seqlenK, nHeads, nHeadsK, headDim, headDimV, layout, logits, options } = of
-  const shapes = {
-    q: [batchSize, seqlenQ, nHeads, headDim],
-    k: [batchSize, seqlenK, nHeadsK, headDim],
-    v: [batchSize, seqlenK, nHeadsK, headDimV],
-    dout: [batchSize, seqlenQ, nHeads, headDimV],
-  }
-  return kernelCase(
-    'attention',
-    describeCase(of),
-    (random) => {
-      const make = (shape: readonly number[], scale = 1) => {
-        const length = shape.reduce((a, b) => a * b, 1)
-        return host(shape, random.normals(length, scale), { layout })
-      }
-      return { q: make(shapes.q, logits), k: make(shapes.k), v: make(shapes.v), dout: make(shapes.dout) }
-    },
-    ({ kernels }, { q, k, v, dout }) => {
-      const { out, lse } = kernels.attentionForward(q, k, v, options)
-      const gradient = kernels.attentionBackward(dout, q, k, v, out, lse, options)
-      return { forward: { out, lse }, gradient: { ...gradient } }
-    },
-    (backend, inputs, naiveError) => attentionTerms(backend, inputs, options, naiveError('lse')),
-  )
-}
-
-/** Gradients with delta left out have the terms of dP − delta that cancel in them; and every result depends on p = exp(score − lse). */
-async function attentionTerms(
-  { kernels }: Backend,
-  { q, k, v, dout }: Readonly<Record<'q' | 'k' | 'v' | 'dout', Tensor>>,
-  options: AttentionOptions,
-  naiveErrorOfLse: number,
-): Promise<Record<string, number>> {
-  const { out, lse } = kernels.attentionForward(q, k, v, options)
-  const noOut = kernels.scale(out, 0)
-  const gradients = kernels.attentionBackward(dout, q, k, v, noOut, lse, options)
-  const terms = { out, lse, dq: gradients.dq, dk: gradients.dk, dv: gradients.dv }
-  const { lse: scores, out: outputs, dq, dk, dv } = await magnitudes(terms)
-  for (const tensor of [...Object.values(terms), noOut]) tensor.dispose()
-  const probability = (magnitude: number) => softmaxTerms(magnitude, scores, naiveErrorOfLse)
-  return { out: probability(outputs), dq: dq + probability(dq), dk: dk + probability(dk), dv: probability(dv) }
-}
-
-function describeCase(of: AttentionCase): string {
-  const { batchSize, seqlenQ, seqlenK, nHeads, nHeadsK, headDim, headDimV, layout, logits, options } = of
-  const heads = nHeads === nHeadsK ? `${nHeads}` : `${nHeads}/${nHeadsK}`
-  const parts = [
-    `B ${batchSize} Sq ${seqlenQ} Sk ${seqlenK} H ${heads} D ${headDim}${headDimV === headDim ? '' : `/${headDimV}`}`,
-    layout === 'contiguous' ? '' : layout,
-    logits === 1 ? '' : `logits × ${logits}`,
-    Object.keys(options).length > 0 ? JSON.stringify(options) : '',
-  ]
-  return parts.filter(Boolean).join(' ')
-}
+import type { Layout } from '../../host-tensor'
+import type { KernelCase } from '../../kernel-case'
+import type { Sizes } from '../sizes'
+import { attention } from './attention-case'
 
 // The grid of flash-attention's tests/test_flash_attn.py.
 const HEAD_DIMS = [1, 32, 40, 59, 64, 80, 96, 111, 128, 160, 192, 224, 256]
@@ -126,8 +41,8 @@ const MASKS: readonly AttentionOptions[] = [
   { softcap: 2 },
 ]
 
-/** Attention forward and backward: out, lse, dq, dk and dv of every case. */
-export function attentionCases(sizes: Sizes): KernelCase[] {
+/** Sizes, head dims and groupings, masks, layouts and scales, which every backend has from its first day. */
+export function gridCases(sizes: Sizes): KernelCase[] {
   const full = sizes === 'full'
   return [
     ...headDimCases(full),

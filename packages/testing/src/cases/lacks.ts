@@ -1,0 +1,40 @@
+import type { ConformanceCase } from './conformance-case'
+
+/**
+ * Cases for a backend that does not have everything yet: in the groups of `lacks` a case may be refused by an UnsupportedError, which says what is
+ * missing by name; anything else is a failure as ever. The last case of each such group fails unless one was refused, so that the list cannot go stale.
+ */
+export function withLacks(cases: readonly ConformanceCase[], lacks: readonly string[]): ConformanceCase[] {
+  const groups = new Set(cases.map(({ group }) => group))
+  const unknown = lacks.find((group) => !groups.has(group))
+  if (unknown !== undefined) throw new Error(`lacks must name groups of cases, among ${[...groups].join(', ')}, got '${unknown}'`)
+  const refused = new Set<string>()
+  const tolerant = cases.map((item) => (lacks.includes(item.group) ? tolerate(item, refused) : item))
+  const stale = lacks.map((group) => ({
+    group,
+    name: 'is still refused by name',
+    async run() {
+      if (!refused.has(group)) throw new Error(`every case of '${group}' passes: take it out of lacks`)
+    },
+  }))
+  return [...tolerant, ...stale]
+}
+
+function tolerate(item: ConformanceCase, refused: Set<string>): ConformanceCase {
+  return {
+    ...item,
+    async run(backend, oracle) {
+      try {
+        await item.run(backend, oracle)
+      } catch (error) {
+        if (!isUnsupported(error)) throw error
+        refused.add(item.group)
+      }
+    },
+  }
+}
+
+/** By name, as across package versions. */
+export function isUnsupported(error: unknown): boolean {
+  return (error as Error).name === 'UnsupportedError'
+}
