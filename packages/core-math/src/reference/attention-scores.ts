@@ -32,10 +32,12 @@ export function headScores(
   const softcap = r(problem.softcap)
   const scores = ref.floats(seqlenQ * seqlenK)
   const capped = softcap > 0 ? ref.floats(seqlenQ * seqlenK) : undefined
-  const slope = options.alibiSlopes ? (options.alibiSlopes.values[index(options.alibiSlopes.strides, b, h)] as number) : 0
+  const { alibiSlopes, bias } = options
+  const slope = alibiSlopes && (alibiSlopes.values[begin(alibiSlopes, b, h)] as number)
   const visible = visiblePairs(problem, head)
   multiplyTransposed(q, k, scores, seqlenQ, seqlenK, problem.headDim)
   for (let i = 0; i < seqlenQ; i++) {
+    const biasRow = bias && begin(bias, b, h, i)
     for (let j = 0; j < seqlenK; j++) {
       const at = i * seqlenK + j
       let s = r(softmaxScale * (scores[at] as number))
@@ -43,8 +45,8 @@ export function headScores(
         s = r(softcap * r(Math.tanh(r(s / softcap))))
         capped[at] = s
       }
-      if (options.alibiSlopes) s = r(s - r(slope * distance(head, i, j)))
-      if (options.bias) s = r(s + (options.bias.values[index(options.bias.strides, b, h, i, j)] as number))
+      if (slope !== undefined) s = r(s - r(slope * distance(head, i, j)))
+      if (bias) s = r(s + (bias.values[(biasRow as number) + j * (bias.strides[3] as number)] as number))
       scores[at] = visible[at] ? s : Number.NEGATIVE_INFINITY
     }
   }
@@ -56,11 +58,9 @@ export function distance({ seqlenQ, seqlenK }: Head, i: number, j: number): numb
   return Math.abs(i + seqlenK - seqlenQ - j)
 }
 
-/** Where the element of (b, h, i, j), or of (b, h), is. */
-export function index(strides: readonly number[], ...at: readonly number[]): number {
-  let sum = 0
-  for (let axis = 0; axis < at.length; axis++) sum += (at[axis] as number) * (strides[axis] as number)
-  return sum
+/** Where the values of (b, h), or of (b, h, i), begin. */
+export function begin({ strides }: Values, b: number, h: number, i = 0): number {
+  return b * (strides[0] as number) + h * (strides[1] as number) + i * (strides[2] ?? 0)
 }
 
 /** [seqlenQ, seqlenK]: 1 where the query sees the key by band and block mask. */

@@ -1,7 +1,7 @@
 import { type AttentionProblem, checkAttentionBackward, checkAttentionForward, type Kernels } from '@tilegrad/tensor'
 import { attentionRandomRow } from '../philox'
 import { addHead, type Head, headsOf, takeHead, type Values, valuesOf } from './attention-head'
-import { distance, headScores, index, type ScoreValues } from './attention-scores'
+import { begin, distance, headScores, type ScoreValues } from './attention-scores'
 import { multiplyTransposed, transposed } from './products'
 import type { FloatArray, Reference } from './reference'
 import { softmaxRow } from './softmax'
@@ -175,14 +175,17 @@ function addSinkGradient({ round: r }: Reference, dsink: Values | undefined, { h
 /** dbias += dS and dslope −= distance·dS, for row i. */
 function addScoreGradients({ round: r }: Reference, { bias, alibiSlopes }: OptionGradients, head: Head, i: number, ds: FloatArray): void {
   const { b, h, seqlenK } = head
+  const slope = alibiSlopes && begin(alibiSlopes, b, h)
+  const row = bias && begin(bias, b, h, i)
   for (let j = 0; j < seqlenK; j++) {
+    const g = ds[j] as number
     if (bias) {
-      const at = index(bias.strides, b, h, i, j)
-      bias.values[at] = (bias.values[at] as number) + (ds[j] as number)
+      const at = (row as number) + j * (bias.strides[3] as number)
+      bias.values[at] = (bias.values[at] as number) + g
     }
     if (alibiSlopes) {
-      const at = index(alibiSlopes.strides, b, h)
-      alibiSlopes.values[at] = (alibiSlopes.values[at] as number) - r(distance(head, i, j) * (ds[j] as number))
+      const at = slope as number
+      alibiSlopes.values[at] = (alibiSlopes.values[at] as number) - r(distance(head, i, j) * g)
     }
   }
 }
