@@ -56,21 +56,21 @@ export function createOracle({ keep = false }: { readonly keep?: boolean } = {})
 }
 
 /** What a case should give, and by how much it may miss. */
-interface Expected {
+export interface Expected {
   readonly exact: Results
   readonly naive: Results
   readonly terms: Readonly<Record<string, number>>
 }
 
 /** An output, read. */
-interface Result {
+export interface Result {
   readonly kind: Kind
   readonly shape: readonly number[]
   readonly dtype: DType
   readonly data: TypedArray
 }
 
-type Results = ReadonlyMap<string, Result>
+export type Results = ReadonlyMap<string, Result>
 
 /**
  * Runs a case on a backend and on the oracle, and throws unless the backend's results are within the limits of tolerance.ts,
@@ -93,7 +93,8 @@ export async function checkKernelCase(kernelCase: KernelCase, backend: Backend, 
   if (left !== 0) throw new Error(`${left} bytes are still held after every tensor was disposed`)
 }
 
-async function expectedOf(
+/** What the oracle and naive code make of a case. */
+export async function expectedOf(
   kernelCase: KernelCase,
   oracle: Oracle,
   inputs: Readonly<Record<string, HostTensor>>,
@@ -243,13 +244,14 @@ function compare(name: string, result: Result, exactResults: Results, naiveResul
   }
 }
 
-function naiveError(name: string, exact: Results, naive: Results): number {
+/** max|naive − oracle| over one output. */
+export function naiveError(name: string, exact: Results, naive: Results): number {
   const { data, dtype, shape } = naive.get(name) as Result
   return maxError(`naive ${name}`, decode(data, dtype), (exact.get(name) as Result).data, shape).value
 }
 
 /** Largest |got − expected|. Infinities must match, and nothing may be NaN. */
-function maxError(
+export function maxError(
   name: string,
   got: ArrayLike<number>,
   expected: ArrayLike<number>,
@@ -271,7 +273,7 @@ function maxError(
   return { value, at }
 }
 
-function magnitude(values: ArrayLike<number>): number {
+export function magnitude(values: ArrayLike<number>): number {
   let max = 0
   for (let i = 0; i < values.length; i++) {
     const size = Math.abs(values[i] as number)

@@ -5,7 +5,7 @@ import type { Sizes } from '../sizes'
 import { type AttentionCase, attention } from './attention-case'
 
 /** Values of every option, and the sizes, layouts and groupings that they meet. */
-export function pairFactors(sizes: Sizes) {
+function pairFactors(sizes: Sizes) {
   const full = sizes === 'full'
   const some = <T>(values: readonly T[]): readonly T[] => (full ? values : values.slice(0, Math.ceil(values.length / 2)))
   return {
@@ -74,9 +74,11 @@ function refused({ bias, lengths }: Partial<PairRow>): boolean {
 
 /** Every pair of values of two options. */
 export function pairCases(sizes: Sizes): KernelCase[] {
-  return pairwise(`pairs of attention's options, ${sizes}`, pairFactors(sizes), refused).map((row) =>
-    attention(caseOf(row), 'attention pairs'),
-  )
+  return pairs(sizes).map((of) => attention(of, 'attention pairs'))
+}
+
+export function pairs(sizes: Sizes): Partial<AttentionCase>[] {
+  return pairwise(`pairs of attention's options, ${sizes}`, pairFactors(sizes), refused).map(caseOf)
 }
 
 function caseOf(row: PairRow): Partial<AttentionCase> {
