@@ -5,7 +5,7 @@ import type { Measurement } from './results'
 import type { Answer } from './worker'
 
 /** Longer than any row takes: something hangs. */
-const limitMilliseconds = 10 * 60_000
+const limitMilliseconds = 15 * 60_000
 
 /** Does a job in a process of its own, so that no configuration inherits heap, compiled code or threads of another. `signal` ends it. */
 export function inChild(job: PeakJob, signal: AbortSignal): Promise<Peak>

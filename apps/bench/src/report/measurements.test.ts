@@ -48,6 +48,12 @@ describe('measurementsOf', () => {
     expect(text).toContain('(1) tfjs cannot be loaded')
   })
 
+  it('sums attention up: shares of the peak, and leads over the fastest peer of the same runtime', () => {
+    const rows = [row('attention', 'native', 2), row('attention', 'native', 4, 0, 1), row('attention', 'ort-node-mha', 5)]
+    const others = [row('attention', 'ort-node-gqa', 3), row('attention', 'jax-js', 2.5), row('attention', 'ort-node-mha', 8, 0, 1)]
+    expect(measurementsOf(reportOf([...rows, ...others]))).toContain('| native forward+backward, full |  | 25 … 50 % | 1.5 … 2.0× |')
+  })
+
   it('compares thread counts', () => {
     expect(measurementsOf(reportOf([row('attention', 'native', 2), row('attention', 'native', 3, 0, 1)]))).toContain(
       `| ${name} | 3.00 | 2.00 | 1.50× |`,

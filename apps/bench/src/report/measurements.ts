@@ -8,6 +8,7 @@ import { groups, milliseconds, pivot, table, threadsOf } from './markdown'
 import { memoryTable } from './memory'
 import { mergeReports } from './merge'
 import { plotsOf } from './plots'
+import { attentionSummary } from './summary'
 
 /** Writes measurements.md and its plots from the JSON of runs on an idle machine. */
 export async function writeMeasurements(json: readonly string[], folder: string): Promise<void> {
@@ -32,7 +33,14 @@ export function measurementsOf(report: Report): string {
     '# Measurements',
     introduction(report),
     peaksTable(report),
-    ...section('attention', (of) => ['## Attention', cells, ...attentionTables(of), ...images(false), ...scaling(of)]),
+    ...section('attention', (of) => [
+      '## Attention',
+      attentionSummary(of),
+      cells,
+      ...attentionTables(of),
+      ...images(false),
+      ...scaling(of),
+    ]),
     ...section('small', (of) => ['## Short sequences', 'Flash and standard attention with the same kernels and threads.', smallTable(of)]),
     ...section('decoding', (of) => [
       '## Decoding',
