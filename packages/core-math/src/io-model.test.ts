@@ -1,6 +1,9 @@
 import type { BlockMask } from '@tilegrad/tensor'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { attentionBackward } from './attention-backward'
+import { attentionForward } from './attention-forward'
+import type { HeadProblem } from './attention-problem'
 import { HeadMask } from './head-mask'
 import {
   blockSparseIoGrowth,
@@ -50,6 +53,26 @@ function listedMask(seqlenQ: number, seqlenK: number, side: number, listed: (mBl
     ...{ kvOffsets: kv.offsets, kvBlocks: kv.blocks, kvBits: kv.bits },
     ...{ qOffsets: q.offsets, qBlocks: q.blocks, qBits: q.bits },
     bits: new Int32Array(0),
+  }
+}
+
+/** Rows of ones that count the elements taken out of them, a tile at a time. */
+class CountedRows extends Array<Float64Array> {
+  loaded = 0
+
+  constructor(
+    length: number,
+    readonly dim: number,
+  ) {
+    super()
+    for (let i = 0; i < length; i++) this.push(new Float64Array(dim).fill(1))
+  }
+
+  override slice(begin: number, end: number): Float64Array[] {
+    const rows: Float64Array[] = []
+    for (let i = begin; i < end; i++) rows.push(this[i] as Float64Array)
+    this.loaded += rows.length * this.dim
+    return rows
   }
 }
 
@@ -145,6 +168,58 @@ describe('exact counts', () => {
         }
         expect(visitedShare(p, p)).toBe(some / all)
       }),
+    )
+  })
+
+  it('equal what attention in tiles loads when it runs', () => {
+    const problems = fc.record({
+      seqlenQ: fc.integer({ min: 1, max: 200 }),
+      seqlenK: fc.integer({ min: 1, max: 200 }),
+      diagonalMax: fc.constantFrom(Number.POSITIVE_INFINITY, 0, 40),
+      blockM: fc.constantFrom(16, 32, 64),
+      blockN: fc.constantFrom(16, 32, 64),
+      salt: fc.nat(20),
+    })
+    fc.assert(
+      fc.property(problems, ({ salt, ...p }) => {
+        const [headDim, headDimV] = [2, 3]
+        const mask = listedMask(p.seqlenQ, p.seqlenK, 64, (mBlock, nBlock) => (mBlock + 2 * nBlock + salt) % 3 !== 0)
+        const head: HeadProblem = {
+          ...{ ...p, headDim, headDimV, diagonalMin: Number.NEGATIVE_INFINITY, mask: new HeadMask(mask, 0, 0) },
+          ...{
+            softmaxScale: 1,
+            softcap: 0,
+            dropoutP: 0,
+            dropoutThreshold: 0,
+            seed: 0,
+            batchHead: 0,
+            alibiSlope: 0,
+            sink: Number.NEGATIVE_INFINITY,
+          },
+        }
+        const rows = (length: number, dim: number) => new CountedRows(length, dim)
+        const [q, k, v] = [rows(p.seqlenQ, headDim), rows(p.seqlenK, headDim), rows(p.seqlenK, headDimV)]
+        const { out, lse } = attentionForward(q, k, v, head, p)
+        const problem = { ...square(0, 0), ...head }
+        expect(4 * (q.loaded + k.loaded + v.loaded)).toBe(flashForwardIo(problem, p).loads)
+
+        const [q2, k2, v2, dout] = [...[q, k, v].map((x) => rows(x.length, x.dim)), rows(p.seqlenQ, headDimV)] as [
+          CountedRows,
+          CountedRows,
+          CountedRows,
+          CountedRows,
+        ]
+        attentionBackward([{ problem: head, q: q2, dout, lse, delta: new Float64Array(out.length) }], k2, v2, p)
+        // Besides: dO and O for delta, two statistics per row of a tile, and dQ, which is written to in place, from the second share on.
+        const visits = q2.loaded / headDim
+        const seen = (i: number) => (lse[i] as number) > Number.NEGATIVE_INFINITY
+        const visitedRows = out.filter((_, i) =>
+          out.some((_, other) => seen(other) && Math.floor(other / p.blockM) === Math.floor(i / p.blockM)),
+        ).length
+        const besides = 2 * p.seqlenQ * headDimV + 2 * visits + (visits - visitedRows) * headDim
+        expect(4 * (q2.loaded + k2.loaded + v2.loaded + dout.loaded + besides)).toBe(flashBackwardIo(problem, p).loads)
+      }),
+      { numRuns: 50 },
     )
   })
 
