@@ -87,6 +87,12 @@ export class KernelRunner implements KernelContext {
     return copy
   }
 
+  part(tensor: Tensor, first: number, end: number): WebGPUTensor {
+    const part = (tensor as WebGPUTensor).slice([first], [end])
+    this.calls.at(-1)?.temporaries.push(part)
+    return part
+  }
+
   view(tensor: Tensor): View {
     const bytes = bytesPerElement[tensor.dtype]
     const { byteOffset } = tensor as WebGPUTensor

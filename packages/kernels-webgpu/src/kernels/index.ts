@@ -10,6 +10,8 @@ import { elementwise, elementwiseKernels } from './elementwise'
 import { embedding, embeddingKernels } from './embedding'
 import { gelu, geluKernels } from './gelu'
 import { layerNorm, layerNormKernels } from './layer-norm'
+import { linearCrossEntropyKernels } from './linear-cross-entropy'
+import { matmul, matmulKernels } from './matmul'
 import { rmsNorm, rmsNormKernels } from './rms-norm'
 import { rope, ropeKernels } from './rope'
 import { softmax, softmaxKernels } from './softmax'
@@ -28,6 +30,7 @@ export const shaders: readonly Shader[] = [
   embedding,
   gelu,
   layerNorm,
+  matmul,
   rmsNorm,
   rope,
   softmax,
@@ -48,11 +51,13 @@ export function createKernels(ctx: KernelContext): Kernels {
     ...embeddingKernels(ctx),
     ...geluKernels(ctx),
     ...layerNormKernels(ctx),
+    ...linearCrossEntropyKernels(ctx),
+    ...matmulKernels(ctx),
     ...rmsNormKernels(ctx),
     ...ropeKernels(ctx),
     ...softmaxKernels(ctx),
     ...sumRowsKernels(ctx),
     ...sumSquaresKernels(ctx),
     ...swigluKernels(ctx),
-  } as Kernels
+  }
 }

@@ -1,8 +1,13 @@
 // Functions on a Value: one f32 or four.
 
-/// 1/(1 + e⁻ˣ). Exponents beyond ±88, where e⁻ˣ leaves f32, change nothing that f32 can hold.
+/// e⁻ˣ, kept within what f32 can hold: beyond, σ is 0 or 1 to the last bit.
+fn expOfNegative(x: Value) -> Value {
+  return exp(-clamp(x, Value(-87.0), Value(87.0)));
+}
+
+/// σ(x) = 1/(1 + e⁻ˣ)
 fn sigmoid(x: Value) -> Value {
-  return 1.0 / (1.0 + exp(-clamp(x, Value(-88.0), Value(88.0))));
+  return 1.0 / (1.0 + expOfNegative(x));
 }
 
 /// 2·√(2/π)

@@ -52,8 +52,9 @@ fn geluBackward(
     return;
   }
   let v = loadX(i);
-  let s = sigmoid(geluExponent(v));
-  // d(v·σ(u))/dv = σ + v·σ·(1 − σ)·du/dv
+  let e = expOfNegative(geluExponent(v));
+  let s = 1.0 / (1.0 + e);
+  // d(v·σ(u))/dv = σ + v·σ·(1 − σ)·du/dv, where 1 − σ = e·σ does not cancel
   let slope = GELU_SCALE * (1.0 + 3.0 * GELU_CUBIC * v * v);
-  out[params.startOut + i] = Stored(loadDout(i) * (s + v * s * (1.0 - s) * slope));
+  out[params.startOut + i] = Stored(loadDout(i) * (s + v * (e * s * s) * slope));
 }

@@ -60,8 +60,9 @@ fn swigluBackward(
   }
   let d = Value(dout[positionIn(i, params.columns, params.startDout, params.strideDout)]);
   let g = loadGate(i);
-  let s = sigmoid(g);
-  // d silu/dg = σ(g)·(1 + g·(1 − σ(g)))
-  out[params.startOut + i] = Stored(d * loadUp(i) * (s * (1.0 + g * (1.0 - s))));
+  let e = expOfNegative(g);
+  let s = 1.0 / (1.0 + e);
+  // d silu/dg = σ·(1 + g·(1 − σ)), where 1 − σ = e·σ does not cancel
+  out[params.startOut + i] = Stored(d * loadUp(i) * (s * (1.0 + g * (e * s))));
   dup[params.startDup + i] = Stored(d * g * s);
 }

@@ -1,0 +1,163 @@
+import { checkMatmul, type Kernels, type MatmulOptions, type MatmulProblem, numel, type Tensor } from '@tilegrad/tensor'
+import type { KernelContext, View } from '../kernel-context'
+import { type Constants, combinations, defineShader } from '../shader'
+import { activationsWgsl } from '../shaders/libraries'
+import text from '../shaders/matmul.wgsl'
+import type { WebGPUTensor } from '../tensor'
+import { resultOf } from './rows'
+
+/** Element types of a, b and the result. The mixed ones are those of linearCrossEntropy, whose logits are f32. */
+const TYPES = [
+  ['f32', 'f32', 'f32'],
+  ['f16', 'f16', 'f16'],
+  ['f16', 'f16', 'f32'],
+  ['f32', 'f16', 'f16'],
+  ['f32', 'f16', 'f32'],
+] as const
+
+/** Tiles from large to small: the result's per workgroup and per invocation. 16, 8 and 4 KiB of workgroup memory. */
+const TILES = [
+  { TILE_M: 128, TILE_N: 128, TILE_K: 16, THREAD_M: 8, THREAD_N: 8 },
+  { TILE_M: 64, TILE_N: 64, TILE_K: 16, THREAD_M: 8, THREAD_N: 4 },
+  { TILE_M: 32, TILE_N: 32, TILE_K: 16, THREAD_M: 4, THREAD_N: 4 },
+] as const
+type Tile = (typeof TILES)[number]
+
+function typesOf([a, b, out]: readonly [string, string, string], vector: boolean): Constants {
+  const types = { VectorA: `vec4<${a}>`, VectorB: `vec4<${b}>`, BiasElement: b, OutElement: out, Value: 'f32' }
+  return { StoredA: vector ? types.VectorA : a, StoredB: vector ? types.VectorB : b, ...types, VECTOR: vector }
+}
+
+export const matmul = defineShader(
+  'matmul',
+  text,
+  TYPES.flatMap((types) =>
+    TILES.flatMap((tile) =>
+      combinations({ VECTOR: [true, false], TRANSPOSE_A: [false, true], TRANSPOSE_B: [false, true] }).map((flags) => ({
+        ...typesOf(types, flags.VECTOR === true),
+        TRANSPOSE_A: flags.TRANSPOSE_A as boolean,
+        TRANSPOSE_B: flags.TRANSPOSE_B as boolean,
+        ...tile,
+      })),
+    ),
+  ),
+  [activationsWgsl],
+)
+
+/** Matrix products in shaders/matmul.wgsl. */
+export function matmulKernels(ctx: KernelContext): Pick<Kernels, 'matmul'> {
+  return {
+    matmul(a, b, options = {}) {
+      const problem = checkMatmul(ctx.backend, a, b, options)
+      ctx.element('matmul', problem.dtype)
+      const { preActivation, accumulateInto } = options
+      const out = resultOf(ctx, problem.outShape, problem.dtype, accumulateInto)
+      if (preActivation) ctx.touch(preActivation)
+      runMatmul(ctx, problem, a, b, out, options)
+      return out
+    },
+  }
+}
+
+/** A stack of matrices, `batchStride` elements apart, with rows `rowStride` apart. */
+interface Matrices extends View {
+  readonly rowStride: number
+  readonly batchStride: number
+}
+
+/**
+ * Enqueues a product whose arguments are checked.
+ *
+ * @param out [..., M, N], contiguous; its dtype may differ from those of a and b, as those of a and b may
+ */
+export function runMatmul(ctx: KernelContext, given: MatmulProblem, a: Tensor, b: Tensor, out: Tensor, options: MatmulOptions): void {
+  const matricesB = asMatrices(ctx, b)
+  let matricesA = asMatrices(ctx, a)
+  let { batch, m } = given
+  const { n, k, sharedB, transposeA, transposeB, alpha, activation } = given
+  if (batch * m * n === 0) return
+  if (sharedB && !transposeA && (batch === 1 || matricesA.batchStride === m * matricesA.rowStride)) {
+    // Products by one b are one product.
+    m *= batch
+    batch = 1
+    matricesA = { ...matricesA, batchStride: 0 }
+  }
+  const { bias, preActivation, accumulateInto } = options
+  const result = ctx.view(out)
+  const epilogue = bias !== undefined || preActivation !== undefined || activation === 'gelu'
+  const biasView = bias ? ctx.view(bias) : undefined
+  const preActivationView = preActivation ? ctx.view(preActivation) : undefined
+  const tile = tileFor(batch, m, n)
+  const columns = [transposeA ? m : k, transposeB ? k : n]
+  const vector = [matricesA, matricesB].every(({ start, rowStride, batchStride }, i) =>
+    [start, rowStride, batchStride, columns[i] as number].every((value) => value % 4 === 0),
+  )
+  const most = ctx.limits.maxComputeWorkgroupsPerDimension
+  for (let firstBatch = 0; firstBatch < batch; firstBatch += most) {
+    ctx.run({
+      shader: matmul,
+      entry: epilogue ? 'matmulEpilogue' : 'matmul',
+      constants: {
+        ...typesOf([a.dtype, b.dtype, out.dtype], vector),
+        TRANSPOSE_A: transposeA,
+        TRANSPOSE_B: transposeB,
+        ...tile,
+      },
+      bindings: epilogue
+        ? {
+            a: matricesA,
+            b: matricesB,
+            bias: biasView ?? ctx.placeholder,
+            out: result,
+            preActivation: preActivationView ?? ctx.temporary([4]),
+          }
+        : { a: matricesA, b: matricesB, out: result },
+      params: {
+        m,
+        n,
+        k,
+        firstBatch,
+        startA: matricesA.start,
+        rowStrideA: matricesA.rowStride,
+        batchStrideA: matricesA.batchStride,
+        startB: matricesB.start,
+        rowStrideB: matricesB.rowStride,
+        batchStrideB: sharedB ? 0 : matricesB.batchStride,
+        startBias: biasView?.start ?? 0,
+        startOut: result.start,
+        startPreActivation: preActivationView?.start ?? 0,
+        alpha,
+        accumulate: Number(accumulateInto !== undefined),
+        hasBias: Number(bias !== undefined),
+        gelu: Number(activation === 'gelu'),
+        hasPreActivation: Number(preActivation !== undefined),
+      },
+      workgroups: [Math.ceil(n / tile.TILE_N), Math.ceil(m / tile.TILE_M), Math.min(most, batch - firstBatch)],
+    })
+  }
+}
+
+/** Describes [..., R, C] as matrices, through a contiguous copy where its leading axes do not lie on one stride. */
+function asMatrices(ctx: KernelContext, tensor: Tensor): Matrices {
+  const { shape, strides } = tensor
+  const rank = shape.length
+  let batchStride: number | undefined
+  let below = 1 // matrices in the axes passed so far
+  for (let axis = rank - 3; axis >= 0 && numel(shape) > 0; axis--) {
+    const size = shape[axis] as number
+    if (size === 1) continue
+    batchStride ??= strides[axis] as number
+    if (strides[axis] !== below * batchStride) return asMatrices(ctx, ctx.contiguous(tensor))
+    below *= size
+  }
+  return { ...ctx.view(tensor), rowStride: strides[rank - 2] as number, batchStride: batchStride ?? 0 }
+}
+
+/** Workgroups that keep a GPU busy: below, smaller tiles give more of them. */
+const ENOUGH_WORKGROUPS = 96
+
+/** The largest tile of which there are enough to fill the device, or the smallest. */
+function tileFor(batch: number, m: number, n: number): Tile {
+  const enough = ({ TILE_M, TILE_N }: Tile) => batch * Math.ceil(m / TILE_M) * Math.ceil(n / TILE_N) >= ENOUGH_WORKGROUPS
+  return TILES.find(enough) ?? TILES[2]
+}
