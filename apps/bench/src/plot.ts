@@ -13,6 +13,7 @@ export interface Plot {
 /** As SVG. */
 export async function drawLines({ title, y, logarithmic, points }: Plot): Promise<string> {
   const [vega, vegaLite] = await Promise.all([import('vega'), import('vega-lite')])
+  const seqlens = [...new Set(points.map(({ seqlen }) => seqlen))].sort((a, b) => a - b)
   const spec: TopLevelSpec = {
     width: 480,
     height: 300,
@@ -21,7 +22,7 @@ export async function drawLines({ title, y, logarithmic, points }: Plot): Promis
     data: { values: [...points] },
     mark: { type: 'line', point: true },
     encoding: {
-      x: { field: 'seqlen', type: 'quantitative', scale: { type: 'log', base: 2 }, title: 'N' },
+      x: { field: 'seqlen', type: 'quantitative', scale: { type: 'log', base: 2 }, axis: { values: seqlens }, title: 'N' },
       y: { field: 'value', type: 'quantitative', title: y, scale: logarithmic ? { type: 'log' } : { zero: true } },
       color: { field: 'series', type: 'nominal', title: 'with' },
     },

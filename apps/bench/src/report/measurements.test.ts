@@ -66,6 +66,7 @@ describe('measurementsOf', () => {
     expect(measurementsOf(reportOf(rows))).toContain(
       `| ${name} | 10.0 | 25.0 | 2.50× | ${(1 + inputs).toFixed(1)} | ${(32 + inputs).toFixed(0)} | ${((32 + inputs) / (1 + inputs)).toFixed(1)}× (paper 10.6×) |`,
     )
+    expect(measurementsOf(reportOf(rows))).toContain('At the measured memory peak of 10 GB/s, moving 100 MiB takes 10.5 ms.')
     const short = [row('small', 'native', 1), row('small', 'standard-native', 2)]
     expect(measurementsOf(reportOf(short))).toContain(`| ${name}, 2 threads | 1.00 | 2.00 | 2.00× |`)
   })

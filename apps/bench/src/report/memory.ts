@@ -37,10 +37,18 @@ export function memoryTable(rows: readonly Row[], caches: readonly string[]): st
     ...[`counted MiB: flash, M = ${of('L2')}`, `flash, M = ${of('L1d')}`, 'standard'],
   ]
   return [
-    "MiB are peaks of tensors, inputs included, the backend's constant scratch memory not. Counted MiB are what the IO model of core-math counts",
+    `${movingTime(rows)}MiB are peaks of tensors, inputs included, the backend's constant scratch memory not. Counted MiB are what the IO model of core-math counts`,
     'between memory and a fast memory of size M (FlashAttention, theorem 2), with the tiles of its algorithm 1 for that M.\n',
     table(header, cells),
   ].join('\n')
+}
+
+/** What the counted bytes mean beside the measured times. */
+function movingTime(rows: readonly Row[]): string {
+  const bandwidth = Math.max(0, ...rows.map(({ peak }) => peak?.bytesPerSecond ?? 0))
+  if (bandwidth === 0) return ''
+  const ms = ((100 * 2 ** 20) / bandwidth) * 1e3
+  return `At the measured memory peak of ${(bandwidth / 1e9).toFixed(0)} GB/s, moving 100 MiB takes ${ms.toFixed(1)} ms.\n`
 }
 
 /** With q, k, v and, backward, dout, which the paper's figures have in them too. */
