@@ -27,7 +27,7 @@ void gemmTile(int64_t k, const float* a, const float* b, int64_t ldb, float* c, 
   }
   VF acc[ROWS][VECTORS];
   clear(acc);
-  multiplyAdd<ROWS, VECTORS, 1, ROWS>(k, a, b, ldb, acc);
+  multiplyAdd<ROWS, VECTORS, 1, ROWS, 1>(k, a, b, ldb, acc);
 
   const VF factor = splat(target.alpha);
   const bool accumulate = target.accumulate;

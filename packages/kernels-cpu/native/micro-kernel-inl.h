@@ -8,23 +8,24 @@
 namespace tilegrad::TILEGRAD_TARGET {
 
 // acc[r][v] += Σ_kk a[r·rowStrideA + kk·stepA] · b[kk·stepB + v·kLanes …]. Strides of a are template parameters so that they become
-// displacements: eight row pointers would not fit beside the loop's own registers.
-template <int MR, int NV, int rowStrideA, int stepA>
+// displacements: eight row pointers would not fit beside the loop's own registers. The loop takes `unroll` steps of k per turn.
+template <int MR, int NV, int rowStrideA, int stepA, int unroll = kUnrollK>
 TILEGRAD_INLINE void multiplyAdd(int64_t k, const float* a, const float* b, int64_t stepB, VF (&acc)[MR][NV]) {
-#pragma GCC unroll kUnrollK
-  for (int64_t kk = 0; kk < k; kk++) {
-    VF bv[NV];
+  for (; k >= unroll; k -= unroll) {
+#pragma GCC unroll 4
+    for (int step = 0; step < unroll; step++, a += stepA, b += stepB) {
+      VF bv[NV];
 #pragma GCC unroll 8
-    for (int v = 0; v < NV; v++) bv[v] = load(b + v * kLanes);
+      for (int v = 0; v < NV; v++) bv[v] = load(b + v * kLanes);
 #pragma GCC unroll 16
-    for (int r = 0; r < MR; r++) {
-      const VF av = splat(a[r * rowStrideA]);
+      for (int r = 0; r < MR; r++) {
+        const VF av = splat(a[r * rowStrideA]);
 #pragma GCC unroll 8
-      for (int v = 0; v < NV; v++) acc[r][v] = mulAdd(av, bv[v], acc[r][v]);
+        for (int v = 0; v < NV; v++) acc[r][v] = mulAdd(av, bv[v], acc[r][v]);
+      }
     }
-    a += stepA;
-    b += stepB;
   }
+  if constexpr (unroll > 1) multiplyAdd<MR, NV, rowStrideA, stepA, 1>(k, a, b, stepB, acc);
 }
 
 template <int MR, int NV>
