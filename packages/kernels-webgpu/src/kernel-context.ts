@@ -54,8 +54,8 @@ export interface KernelContext {
   clear(tensor: Tensor): void
   /** The tensor itself if it is contiguous, else a temporary contiguous copy in its dtype. */
   contiguous(tensor: Tensor): WebGPUTensor
-  /** Rows first … end − 1 of a tensor, as a view that is disposed when the kernel's method returns. */
-  part(tensor: Tensor, first: number, end: number): WebGPUTensor
+  /** A view of one's making (`tensor.slice(…)`), which is then disposed when the kernel's method returns. */
+  hold(view: Tensor): WebGPUTensor
   /** How a tensor is bound. Strides are `tensor.strides`, in elements. */
   view(tensor: Tensor): View
   /** Counts an in-place write to `tensor`: for `out`, `accumulateInto` and parameters. */

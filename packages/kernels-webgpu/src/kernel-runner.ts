@@ -87,10 +87,9 @@ export class KernelRunner implements KernelContext {
     return copy
   }
 
-  part(tensor: Tensor, first: number, end: number): WebGPUTensor {
-    const part = (tensor as WebGPUTensor).slice([first], [end])
-    this.calls.at(-1)?.temporaries.push(part)
-    return part
+  hold(view: Tensor): WebGPUTensor {
+    this.calls.at(-1)?.temporaries.push(view as WebGPUTensor)
+    return view as WebGPUTensor
   }
 
   view(tensor: Tensor): View {

@@ -27,7 +27,7 @@ export class Pipelines {
 
   /** @param names the bindings of the shader that the entry point uses */
   get(shader: Shader, entry: string, constants: Constants, names: readonly string[]): PipelineSlot {
-    const variant = `${shader.name} ${describeConstants(constants)}`
+    const variant = `${shader.name}.wgsl [${describeConstants(constants)}]`
     const key = `${variant} ${entry} ${names.join()}`
     const found = this.slots.get(key)
     if (found) return found
@@ -86,7 +86,7 @@ export class Pipelines {
   private async explain(shader: Shader, entry: string, constants: Constants, variant: string, cause: unknown): Promise<DeviceError> {
     const problems = await compilationErrors(this.moduleOf(shader, constants, variant), shader, constants).catch(() => [])
     const reason = problems.length > 0 ? problems.join('\n') : cause instanceof Error ? cause.message : String(cause)
-    return new DeviceError(`webgpu: kernel '${entry}' of ${variant} does not compile: ${reason}`, { cause })
+    return new DeviceError(`webgpu: kernel '${entry}' of ${variant} does not compile:\n${reason}`, { cause })
   }
 }
 

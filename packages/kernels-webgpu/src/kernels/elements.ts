@@ -1,4 +1,4 @@
-import { numel, type Tensor } from '@tilegrad/tensor'
+import { bytesPerElement, isContiguous, numel, type Tensor } from '@tilegrad/tensor'
 import type { KernelContext } from '../kernel-context'
 import { type Constants, combinations, type Shader } from '../shader'
 import type { WebGPUTensor } from '../tensor'
@@ -21,48 +21,65 @@ export function elementVariants(inputs: readonly string[]): Constants[] {
 /** Invocations of a workgroup in elements.wgsl. */
 export const WORKGROUP = 256
 
-/** How an elementwise dispatch sees its tensors: one row or many, one element or four at a time. */
-interface Layout {
-  readonly count: number
-  readonly columns: number
-  readonly width: 1 | 4
+/** An elementwise entry point with its tensors, by binding name. */
+export interface Elementwise {
+  readonly shader: Shader
+  readonly entry: string
+  /** Of one shape. Params has `start<Name>` and `stride<Name>` for each, and 0 for what the entry point does not use. */
+  readonly inputs: Readonly<Record<string, Tensor>>
+  /** Contiguous; Params has `start<Name>` for each. The one named `out` may be an input. */
+  readonly outputs: Readonly<Record<string, WebGPUTensor>>
+  /** Other params. */
+  readonly rest?: Readonly<Record<string, number>>
 }
 
-/**
- * Runs an elementwise entry point on inputs of one shape.
- *
- * @param inputs by binding name; Params has `start<Name>` and `stride<Name>` for each, and 0 for what the entry point does not use
- * @param outputs by binding name, contiguous; Params has `start<Name>` for each
- * @param rest other params
- */
-export function runElements(
-  ctx: KernelContext,
-  kernel: string,
-  shader: Shader,
-  entry: string,
-  inputs: Readonly<Record<string, Tensor>>,
-  outputs: Readonly<Record<string, WebGPUTensor>>,
-  rest: Readonly<Record<string, number>> = {},
-): void {
+/** Runs an elementwise entry point; contiguous tensors beyond the binding limit piece by piece. */
+export function runElements(ctx: KernelContext, kernel: string, { inputs, outputs, ...of }: Elementwise): void {
   const [first] = Object.values(outputs) as [WebGPUTensor]
   const type = ctx.element(kernel, first.dtype)
-  const flags = Object.keys(shader.variants[0] ?? {}).filter((name) => name.endsWith(IS_OUT))
+  for (const piece of inPieces(ctx, { ...inputs, ...outputs })) {
+    const pick = <T>(from: Readonly<Record<string, T>>) => Object.fromEntries(Object.keys(from).map((name) => [name, piece[name]]))
+    runPiece(ctx, type, { ...of, inputs: pick(inputs) as typeof inputs, outputs: pick(outputs) as typeof outputs })
+  }
+}
+
+/** Tensors of one shape as they are if each can be bound, else cut into flat pieces where all are contiguous. */
+export function inPieces<Names extends string>(ctx: KernelContext, tensors: Readonly<Record<Names, Tensor>>): Record<Names, Tensor>[] {
+  const entries = Object.entries(tensors) as [Names, Tensor][]
+  const elements = numel(entries[0]?.[1].shape ?? [])
+  const width = Math.max(...entries.map(([, { dtype }]) => bytesPerElement[dtype]))
+  const most = ctx.limits.maxStorageBufferBindingSize
+  if (elements * width + ctx.limits.minStorageBufferOffsetAlignment <= most) return [tensors]
+  if (entries.some(([, { shape, strides }]) => !isContiguous(shape, strides))) return [tensors]
+  // Pieces begin where the first does, as offsets of bindings are aligned.
+  const step = Math.floor((most / width - 256) / 256) * 256
+  return Array.from({ length: Math.ceil(elements / step) }, (_, i) => {
+    const pieces = entries.map(([name, tensor]) => {
+      const flat = ctx.hold(tensor.reshape([-1]))
+      return [name, ctx.hold(flat.slice([i * step], [Math.min(elements, (i + 1) * step)]))]
+    })
+    return Object.fromEntries(pieces) as Record<Names, Tensor>
+  })
+}
+
+function runPiece(ctx: KernelContext, type: string, { shader, entry, inputs, outputs, rest }: Elementwise): void {
   const aliased = new Set(Object.entries(inputs).flatMap(([name, input]) => (sameElements(input, outputs.out) ? [name] : [])))
-  const rows = Object.entries(inputs).map(([name, tensor]) => [name, aliased.has(name) ? asRows(ctx, first) : asRows(ctx, tensor)] as const)
+  const rows = Object.entries(inputs).map(([name, tensor]) => [name, asRows(ctx, tensor)] as const)
   const results = Object.entries(outputs).map(([name, tensor]) => [name, asRows(ctx, tensor)] as const)
-  const { count, columns, width } = layoutOf(
+  const layout = layoutOf(
     rows.map(([, row]) => row),
     results.map(([, row]) => row),
-    numel(first.shape),
   )
+  const { count, columns, width } = layout
   const params: Record<string, number> = Object.fromEntries(shader.interface.params.map(({ name }) => [name, 0]))
   Object.assign(params, { count: count / width, columns: columns / width, ...rest })
   for (const [name, row] of rows) {
     params[`start${capital(name)}`] = row.start / width
-    params[`stride${capital(name)}`] = row.stride / width
+    params[`stride${capital(name)}`] = layout.flat ? 0 : row.stride / width
   }
   for (const [name, row] of results) params[`start${capital(name)}`] = row.start / width
   const vector = (of: string) => (width === 4 ? `vec4<${of}>` : of)
+  const flags = Object.keys(shader.variants[0] ?? {}).filter((name) => name.endsWith(IS_OUT))
   const used = rows.map(([name, row]) => [name, aliased.has(name) ? ctx.placeholder : row] as const)
   ctx.run({
     shader,
@@ -78,12 +95,22 @@ export function runElements(
   })
 }
 
-/** Contiguous tensors are one row; rows are taken four elements at a time where all of them allow it. */
-function layoutOf(inputs: readonly Rows[], outputs: readonly Rows[], count: number): Layout {
-  const flat = inputs.every(({ columns, stride, rows }) => stride === columns || rows <= 1)
-  const columns = flat ? count : (inputs[0]?.columns ?? count)
-  const aligned = [...inputs, ...outputs].every(({ start }) => start % 4 === 0) && (flat || inputs.every(({ stride }) => stride % 4 === 0))
-  return { count, columns: Math.max(1, columns), width: aligned && columns % 4 === 0 && count > 0 ? 4 : 1 }
+/** How an elementwise dispatch sees its tensors: as one row or many, by one element or four. */
+interface Layout {
+  readonly count: number
+  readonly columns: number
+  /** All tensors are contiguous, and so one row. */
+  readonly flat: boolean
+  readonly width: 1 | 4
+}
+
+function layoutOf(inputs: readonly Rows[], outputs: readonly Rows[]): Layout {
+  const { rows, columns } = outputs[0] as Rows
+  const flat = inputs.every(({ stride }) => stride === columns) || rows <= 1
+  const count = rows * columns
+  const starts = [...inputs, ...outputs].every(({ start }) => start % 4 === 0)
+  const strides = flat ? count % 4 === 0 : [columns, ...inputs.map(({ stride }) => stride)].every((step) => step % 4 === 0)
+  return { count, columns: Math.max(1, flat ? count : columns), flat, width: starts && strides && count > 0 ? 4 : 1 }
 }
 
 /** Whether an input is the result, element by element, so that each invocation may read it through the other. */

@@ -14,14 +14,14 @@ export function elementwiseKernels(ctx: KernelContext): Pick<Kernels, 'add' | 's
     add(a, b, options = {}) {
       const { outShape, dtype } = checkAdd(ctx.backend, a, b, options)
       const out = resultOf(ctx, outShape, dtype, options.out)
-      runElements(ctx, 'add', elementwise, 'add', { a, b }, { out }, { factor: 1 })
+      runElements(ctx, 'add', { shader: elementwise, entry: 'add', inputs: { a, b }, outputs: { out } })
       return out
     },
 
     scale(x, factor, options = {}) {
       const { outShape, dtype } = checkScale(ctx.backend, x, factor, options)
       const out = resultOf(ctx, outShape, dtype, options.out)
-      runElements(ctx, 'scale', elementwise, 'scale', { a: x }, { out }, { factor })
+      runElements(ctx, 'scale', { shader: elementwise, entry: 'scale', inputs: { a: x }, outputs: { out }, rest: { factor } })
       return out
     },
   }

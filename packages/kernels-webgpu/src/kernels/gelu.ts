@@ -14,14 +14,14 @@ export function geluKernels(ctx: KernelContext): Pick<Kernels, 'geluForward' | '
     geluForward(x, options = {}) {
       const { outShape, dtype } = checkGeluForward(ctx.backend, x, options)
       const out = resultOf(ctx, outShape, dtype, options.out)
-      runElements(ctx, 'geluForward', gelu, 'geluForward', { x }, { out })
+      runElements(ctx, 'geluForward', { shader: gelu, entry: 'geluForward', inputs: { x }, outputs: { out } })
       return out
     },
 
     geluBackward(dout, x, options = {}) {
       const { outShape, dtype } = checkGeluBackward(ctx.backend, dout, x, options)
       const out = resultOf(ctx, outShape, dtype, options.out)
-      runElements(ctx, 'geluBackward', gelu, 'geluBackward', { x, dout }, { out })
+      runElements(ctx, 'geluBackward', { shader: gelu, entry: 'geluBackward', inputs: { x, dout }, outputs: { out } })
       return out
     },
   }

@@ -71,7 +71,7 @@ function chunksOf(ctx: KernelContext, { rows, vocabSize }: LinearCrossEntropyPro
   return Array.from({ length: Math.ceil(rows / chunkRows) }, (_, i) => {
     const firstRow = i * chunkRows
     const count = Math.min(chunkRows, rows - firstRow)
-    return { firstRow, rows: count, logits: count === chunkRows ? logits : ctx.part(logits, 0, count) }
+    return { firstRow, rows: count, logits: count === chunkRows ? logits : ctx.hold(logits.slice([0], [count])) }
   })
 }
 
@@ -81,7 +81,7 @@ function logitsOf(ctx: KernelContext, problem: LinearCrossEntropyProblem, chunk:
 }
 
 function rowsOf(ctx: KernelContext, tensor: Tensor, { firstRow, rows }: Chunk): WebGPUTensor {
-  return ctx.part(tensor, firstRow, firstRow + rows)
+  return ctx.hold(tensor.slice([firstRow], [firstRow + rows]))
 }
 
 /** One product [m, k] × [k, n]. */

@@ -131,6 +131,7 @@ export function runMatmul(ctx: KernelContext, given: MatmulProblem, a: Tensor, b
         hasBias: Number(bias !== undefined),
         gelu: Number(activation === 'gelu'),
         hasPreActivation: Number(preActivation !== undefined),
+        tileSteps: tile.TILE_K / 4,
       },
       workgroups: [Math.ceil(n / tile.TILE_N), Math.ceil(m / tile.TILE_M), Math.min(most, batch - firstBatch)],
     })

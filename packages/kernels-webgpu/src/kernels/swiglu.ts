@@ -14,7 +14,7 @@ export function swigluKernels(ctx: KernelContext): Pick<Kernels, 'swigluForward'
     swigluForward(gate, up, options = {}) {
       const { outShape, dtype } = checkSwigluForward(ctx.backend, gate, up, options)
       const out = resultOf(ctx, outShape, dtype, options.out)
-      runElements(ctx, 'swigluForward', swiglu, 'swigluForward', { gate, up }, { out })
+      runElements(ctx, 'swigluForward', { shader: swiglu, entry: 'swigluForward', inputs: { gate, up }, outputs: { out } })
       return out
     },
 
@@ -22,7 +22,12 @@ export function swigluKernels(ctx: KernelContext): Pick<Kernels, 'swigluForward'
       const { outShape, dtype } = checkSwigluBackward(ctx.backend, dout, gate, up)
       const dgate = ctx.empty(outShape, dtype)
       const dup = ctx.empty(outShape, dtype)
-      runElements(ctx, 'swigluBackward', swiglu, 'swigluBackward', { gate, up, dout }, { out: dgate, dup })
+      runElements(ctx, 'swigluBackward', {
+        shader: swiglu,
+        entry: 'swigluBackward',
+        inputs: { gate, up, dout },
+        outputs: { out: dgate, dup },
+      })
       return { dgate, dup }
     },
   }

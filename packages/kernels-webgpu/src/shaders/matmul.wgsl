@@ -24,6 +24,8 @@ struct Params {
   hasBias: u32,
   gelu: u32,
   hasPreActivation: u32,
+  /// TILE_K / 4, in a variable, so that compilers do not unroll this loop too.
+  tileSteps: u32,
 }
 
 @group(0) @binding(0) var<storage, read> a: array<StoredA>;
@@ -134,7 +136,7 @@ fn product(batch: u32, mStart: u32, nStart: u32, local: u32) -> Sums {
     stageB(baseB, kStart, nStart, local);
     workgroupBarrier();
     // 2. multiply the tiles, four steps of k at a time
-    for (var k4 = 0u; k4 < TILE_K / 4; k4++) {
+    for (var k4 = 0u; k4 < params.tileSteps; k4++) {
       var columns: array<array<vec4f, VECTORS_N>, 4>;
       for (var j = 0u; j < 4u; j++) {
         for (var v = 0u; v < VECTORS_N; v++) {
