@@ -6,7 +6,7 @@
 // rows are at most kDecodeRows: heads that lie side by side are then one stream. Head by head, a row would be a few cache lines and a gap, too short for the
 // hardware to foresee, and what it fetches around a row belongs to another task. Arithmetic between the loads hides the stream's next lines from the hardware
 // too: while a block of keys is worked on, head by head, the next one is prefetched line by line.
-// FLOPs: 2·Sq·Sk·(D + Dv) per head. Bytes: K and V once.
+// FLOPs: 2·Sq·Sk·(D + Dv) per head. Bytes: K and V once. Of the options it has all but bias, dropout and block masks (attention-workspace.ts).
 // Workspace (floats): partial results nSplits·B·Hq·Sq·(DvPad + 2) if nSplits > 1.
 #pragma once
 #include "attention-output-inl.h"
@@ -33,6 +33,8 @@ struct DecodeStrip {
   VF rowMax;                    // in base-2 units, the same in all lanes of a row
   VF rowSum;                    // spread over the lanes of its row until the end
   VI visibleBegin, visibleEnd;  // keys that the lane's row sees
+  VI aligned;                   // its key at distance 0, and
+  VF slope;                     // −its ALiBi slope, in units of log2(e)
   float rescale[MR];            // multiplies what row r has accumulated, from the last `advance`
 
   // The maximum over the lanes of each row, in all of them.
@@ -95,8 +97,8 @@ struct AttentionDecode : AttentionForwardProblem {
 
   // The rows of a key head: all queries of its first query head, then of the next.
   int64_t rowsPerKeyHead() const { return size.groupSize() * size.seqlenQ; }
-  int64_t headOf(int64_t hk, int64_t row) const { return hk * size.groupSize() + row / size.seqlenQ; }
-  int64_t queryOf(int64_t row) const { return row % size.seqlenQ; }
+  int64_t headOf(const Sequence& s, int64_t hk, int64_t row) const { return hk * size.groupSize() + row / s.schedule.seqlenQ; }
+  int64_t queryOf(const Sequence& s, int64_t row) const { return row % s.schedule.seqlenQ; }
   // How rows and key heads are cut into tasks: by shape alone.
   int64_t rowsPerTask() const { return minOf(rowsPerKeyHead(), kDecodeRows); }
   int64_t headsPerTask() const { return minOf(size.nHeadsK, kDecodeRows / rowsPerTask()); }
@@ -168,7 +170,7 @@ struct AttentionDecode : AttentionForwardProblem {
              PrefetchRows& kAhead, PrefetchRows& vAhead) const {
     constexpr int kKeys = kLanes / MR;
     const int64_t count = block.end - block.begin;
-    // 3. scores = q·kᵀ, their maxima, and 4. the mask
+    // 3. scores = q·kᵀ, their maxima, and 4. ALiBi and the mask
     VF blockMax = splat(-__builtin_inff());
     const VI lane = iota() & splatInt(kKeys - 1);
     for (int64_t j = 0; j < count; j += kKeys) {
@@ -177,8 +179,9 @@ struct AttentionDecode : AttentionForwardProblem {
       for (int i = 0; i < kKeys; i++) keys[i] = kRows + minOf(j + i, count - 1) * kStrides.seq;
       for (int i = 0; i < kKeys; i++) kAhead.next();
       VF score = scoreTile<MR>(qRows, keys);
+      const VI key = lane + splatInt(int32_t(block.begin + j));
+      if (options.alibiSlopes) score = mulAdd(abs(__builtin_convertvector(key - state.aligned, VF)), state.slope, score);
       if (!full) {
-        const VI key = lane + splatInt(int32_t(block.begin + j));
         score = select((VI)(key >= state.visibleBegin) & (VI)(key < state.visibleEnd), score, splat(-__builtin_inff()));
       }
       store(scores + j * MR, score);
@@ -206,15 +209,15 @@ struct AttentionDecode : AttentionForwardProblem {
 
   // 1. load the Q rows, scaled; rows past the end are zero and see what the last one sees
   template <int MR>
-  void loadRows(int64_t b, int64_t hk, Range rows, const Rows<MR>& to) const {
+  void loadRows(const Sequence& s, int64_t hk, Range rows, const Rows<MR>& to) const {
     constexpr int kKeys = kLanes / MR;
     const int64_t rowsPad = padTo(rows.end - rows.begin, MR);
     memset(to.q, 0, size_t(rowsPad * headDimPad) * 4);
     memset(to.o, 0, size_t(rowsPad * headDimVPad) * 4);
     for (int64_t r = 0; r < rowsPad; r++) {
-      const int64_t row = minOf(rows.begin + r, rows.end - 1), i = queryOf(row);
+      const int64_t row = minOf(rows.begin + r, rows.end - 1), i = queryOf(s, row), h = headOf(s, hk, row);
       if (rows.begin + r < rows.end) {
-        packRows(q + b * qStrides.batch + headOf(hk, row) * qStrides.head + i * qStrides.seq, 0, 1, 1, size.headDim, headDimPad,
+        packRows(q + qStrides.at(s.b, s.offsetQ + i, h), 0, 1, 1, size.headDim, headDimPad,
                  options.softmaxScale * options.scoreUnit(), to.q + r * headDimPad);
       }
       DecodeStrip<MR>& state = to.states[r / MR];
@@ -222,18 +225,22 @@ struct AttentionDecode : AttentionForwardProblem {
         state.rowMax = splat(-__builtin_inff());
         state.rowSum = VF{};
       }
-      const Range visible = schedule.visibleKeys(i);
+      const Range visible = s.schedule.visibleKeys(i);
+      const ScoreAddend add = options.addend(s, h, i);
       for (int64_t j = r % MR * kKeys; j < (r % MR + 1) * kKeys; j++) {
-        state.visibleBegin[j] = int32_t(minOf(visible.begin, size.seqlenK));
+        state.visibleBegin[j] = int32_t(minOf(visible.begin, s.schedule.seqlenK));
         state.visibleEnd[j] = int32_t(maxOf(visible.end, 0));
+        state.aligned[j] = add.aligned;
+        state.slope[j] = add.slope;
       }
     }
   }
 
   // One task: rows `rows` of key heads `heads`, and one of nSplits parts of the keys that they see.
   template <int MR>
-  void rowBlock(int64_t b, Range heads, Range rows, int64_t split, char* scratch) const {
+  void rowBlock(const Sequence& s, Range heads, Range rows, int64_t split, char* scratch) const {
     constexpr int kKeys = kLanes / MR;
+    const Schedule& schedule = s.schedule;
     const int64_t strips = ceilDiv(rows.end - rows.begin, MR), nHeads = heads.end - heads.begin;
     auto* states = reinterpret_cast<DecodeStrip<MR>*>(scratch);
     float* qRows = reinterpret_cast<float*>(states + nHeads * strips);
@@ -243,26 +250,26 @@ struct AttentionDecode : AttentionForwardProblem {
       const int64_t at = (hk - heads.begin) * strips;
       return Rows<MR>{states + at, qRows + at * MR * headDimPad, oRows + at * MR * headDimVPad};
     };
-    for (int64_t hk = heads.begin; hk < heads.end; hk++) loadRows<MR>(b, hk, rows, rowsOf(hk));
+    for (int64_t hk = heads.begin; hk < heads.end; hk++) loadRows<MR>(s, hk, rows, rowsOf(hk));
 
-    const Range visited = schedule.visitedKeys(0, size.seqlenQ);
+    const Range visited = schedule.visitedKeys(0, schedule.seqlenQ);
     const Range cut = splitKeys(visited, blockN(), split, nSplits);
     // Blocks begin at multiples of kKeys, so that the tile behind the last one reaches no key of another block.
     const Range part = {maxOf(cut.begin, visited.begin / kDimPad * kDimPad), minOf(cut.end, visited.end)};
     for (Range block = {part.begin, part.begin}; block.begin < part.end; block.begin = block.end) {
       // 2. the next block of keys: whatever is outside the band of all rows has been left out
       block.end = minOf((block.begin / blockN() + 1) * blockN(), part.end);
-      const bool full = (block.end - block.begin) % kKeys == 0 && schedule.full(0, size.seqlenQ, block.begin, block.end);
-      const float* kRows = k + b * kStrides.batch + block.begin * kStrides.seq;
-      const float* vRows = v + b * vStrides.batch + block.begin * vStrides.seq;
+      const bool full = (block.end - block.begin) % kKeys == 0 && schedule.full(0, schedule.seqlenQ, block.begin, block.end);
+      const float* kRows = k + kStrides.at(s.b, s.offsetK + block.begin, 0);
+      const float* vRows = v + vStrides.at(s.b, s.offsetK + block.begin, 0);
       const int64_t count = block.end - block.begin, after = minOf(blockN(), part.end - block.end);
       PrefetchRows kAhead(kRows + count * kStrides.seq + heads.begin * kStrides.head, kStrides, size.headDim, nHeads, after, strips);
       PrefetchRows vAhead(vRows + count * vStrides.seq + heads.begin * vStrides.head, vStrides, size.headDimV, nHeads, after, strips * ceilDiv(size.headDimV, decodeVectors<MR> * kLanes));
       for (int64_t hk = heads.begin; hk < heads.end; hk++) {
         const Rows<MR> of = rowsOf(hk);
-        for (int64_t s = 0; s < strips; s++) {
-          strip<MR>(of.q + s * MR * headDimPad, kRows + hk * kStrides.head, vRows + hk * vStrides.head, block, full, scores, of.states[s],
-                    of.o + s * MR * headDimVPad, kAhead, vAhead);
+        for (int64_t n = 0; n < strips; n++) {
+          strip<MR>(of.q + n * MR * headDimPad, kRows + hk * kStrides.head, vRows + hk * vStrides.head, block, full, scores, of.states[n],
+                    of.o + n * MR * headDimVPad, kAhead, vAhead);
         }
       }
     }
@@ -272,7 +279,7 @@ struct AttentionDecode : AttentionForwardProblem {
       for (int64_t r = 0; r < rows.end - rows.begin; r++) {
         const int64_t row = rows.begin + r;
         const DecodeStrip<MR>& state = of.states[r / MR];
-        output.write(b, headOf(hk, row), queryOf(row), split, state.rowMax[r % MR * kKeys], state.sumOfRow(int(r % MR)), of.o + r * headDimVPad);
+        output.write(s.rowQ + queryOf(s, row), headOf(s, hk, row), split, state.rowMax[r % MR * kKeys], state.sumOfRow(int(r % MR)), of.o + r * headDimVPad);
       }
     }
   }
@@ -289,14 +296,16 @@ inline void attention_decode(Reader& args, Context& ctx) {
     const int64_t split = task % nSplits, rowBlock = task / nSplits % rowBlocks, headBlock = task / nSplits / rowBlocks % headBlocks;
     const int64_t b = task / nSplits / rowBlocks / headBlocks;
     const Range heads = {headBlock * headsPerTask, minOf(size.nHeadsK, (headBlock + 1) * headsPerTask)};
-    const Range rows = {rowBlock * rowsPerTask, minOf(attention.rowsPerKeyHead(), (rowBlock + 1) * rowsPerTask)};
+    const Sequence s = size.sequence(b);
+    const Range rows = {rowBlock * rowsPerTask, minOf(size.groupSize() * s.schedule.seqlenQ, (rowBlock + 1) * rowsPerTask)};
+    if (rows.empty()) return;
     char* scratch = ctx.scratch(worker);
     if (rowsPerTask == 1) {
-      attention.rowBlock<1>(b, heads, rows, split, scratch);
+      attention.rowBlock<1>(s, heads, rows, split, scratch);
     } else if (rowsPerTask == 2) {
-      attention.rowBlock<2>(b, heads, rows, split, scratch);
+      attention.rowBlock<2>(s, heads, rows, split, scratch);
     } else {
-      attention.rowBlock<4>(b, heads, rows, split, scratch);
+      attention.rowBlock<4>(s, heads, rows, split, scratch);
     }
   });
   attention.output.mergeSplits(ctx);

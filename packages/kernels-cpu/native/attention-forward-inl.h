@@ -7,10 +7,9 @@
 // Prefetching the next tile in software gained nothing over what the hardware does.
 // FLOPs: 2·Sq·Sk·(D + Dv) per head. Bytes: K and V once per task from L3, everything else once.
 //
-// Workspace (floats): K panels B·Hk·SkPad·D and V rows B·Hk·SkPad·DvPad, unless tasks pack their own; if nSplits > 1, partial results nSplits·B·Hq·Sq·(DvPad + 2).
+// Workspace (floats): K panels B·Hk·SkPad·D and V rows B·Hk·SkPad·DvPad (SkPad: to whole blocks of kKeyPad), unless tasks pack their own; if nSplits > 1, partial results nSplits·B·Hq·Sq·(DvPad + 2).
 #pragma once
 #include "attention-output-inl.h"
-#include "mask-inl.h"
 #include "softmax-online-inl.h"
 
 namespace tilegrad::TILEGRAD_TARGET {
@@ -18,7 +17,8 @@ namespace tilegrad::TILEGRAD_TARGET {
 // What a strip carries from its scores to its share of O.
 struct ForwardStrip {
   float *scores, *o;
-  const float* v;  // the first of its keys
+  const float* v;    // the first of its keys
+  Range rows, keys;  // which they are
   OnlineSoftmax<kMR>* softmax;
   OnlineSoftmax<kMR>::Step step;
   int64_t count = 0;  // keys
@@ -31,28 +31,33 @@ struct ForwardStrip {
 };
 
 struct AttentionForward : AttentionForwardProblem {
-  int64_t seqlenKPad = padTo(size.seqlenK, kKeyPad), nMBlocks = ceilDiv(size.seqlenQ, kBlockM), nNBlocks = ceilDiv(size.seqlenK, kBlockN);
+  RowBlocks queryBlocks = size.queryBlocks(kBlockM), keyBlocks = size.keyBlocks(kBlockN), keyPads = size.keyBlocks(kKeyPad);
   // Where one task reads all that it packs, it packs tile by tile into its scratch, and there is no phase of packing to wait for. attention-workspace.ts knows.
-  bool ownKeys = nMBlocks == 1 && size.groupSize() == 1 && nSplits == 1;
-  int64_t packedKeys = ownKeys ? 0 : size.batchSize * size.nHeadsK * seqlenKPad;
+  bool ownKeys = size.seqlenQ <= kBlockM && size.groupSize() == 1 && nSplits == 1;
+  int64_t packedKeys = ownKeys ? 0 : size.nHeadsK * keyPads.count() * kKeyPad;
   float* kPanels = workspace;
   float* vRows = kPanels + packedKeys * size.headDim;
   AttentionOutput output{*this, vRows + packedKeys * headDimVPad};
 
   using AttentionForwardProblem::AttentionForwardProblem;
 
-  // Keys [begin, begin + kBlockN) of one key head.
-  void packTile(int64_t b, int64_t hk, int64_t begin, float* kTile, float* vTile) const {
-    const int64_t rows = minOf(kBlockN, size.seqlenK - begin), rowsPad = padTo(rows, kNR);  // strips read whole panels and no more
-    packPanels<kNR>(k + b * kStrides.batch + hk * kStrides.head + begin * kStrides.seq, kStrides.seq, rows, rowsPad, size.headDim, kTile);
-    packRows(v + b * vStrides.batch + hk * vStrides.head + begin * vStrides.seq, vStrides.seq, rows, rowsPad, size.headDimV, headDimVPad, 1.0f, vTile);
+  // Where the packed keys of a sequence's key head begin, in rows.
+  int64_t packedRow(const Sequence& s, int64_t hk) const { return (hk * keyPads.count() + keyPads.first(s.b)) * kKeyPad; }
+
+  // Keys [keys.begin, keys.end) of one key head.
+  void packTile(const Sequence& s, int64_t hk, Range keys, float* kTile, float* vTile) const {
+    const int64_t rows = minOf(keys.end, s.schedule.seqlenK) - keys.begin, rowsPad = padTo(rows, kNR);  // strips read whole panels and no more
+    if (rows <= 0) return;
+    packPanels<kNR>(k + kStrides.at(s.b, s.offsetK + keys.begin, hk), kStrides.seq, rows, rowsPad, size.headDim, kTile);
+    packRows(v + vStrides.at(s.b, s.offsetK + keys.begin, hk), vStrides.seq, rows, rowsPad, size.headDimV, headDimVPad, 1.0f, vTile);
   }
 
   // One task packs kBlockN keys of one head, for all query blocks and all query heads of its group.
   void packKeys(int64_t task) const {
-    const int64_t head = task / nNBlocks, begin = task % nNBlocks * kBlockN;  // head: b·nHeadsK + hk
-    const int64_t key = head * seqlenKPad + begin;
-    packTile(head / size.nHeadsK, head % size.nHeadsK, begin, kPanels + key * size.headDim, vRows + key * headDimVPad);
+    const int64_t block = task / size.nHeadsK, hk = task % size.nHeadsK;
+    const Sequence s = size.sequence(keyBlocks.sequenceOf(block));
+    const int64_t begin = (block - keyBlocks.first(s.b)) * kBlockN, key = packedRow(s, hk) + begin;
+    packTile(s, hk, {begin, begin + kBlockN}, kPanels + key * size.headDim, vRows + key * headDimVPad);
   }
 
   // Packed keys [begin, end).
@@ -62,9 +67,10 @@ struct AttentionForward : AttentionForwardProblem {
   };
 
   // Scores of one strip of rows against what it sees of a tile, while the strip before computes its probabilities. False: it sees nothing.
-  TILEGRAD_INLINE bool scoreStrip(const float* qPanel, int64_t rowBegin, int64_t rowEnd, const KeyTile& tile, ForwardStrip& strip, ForwardStrip& before) const {
+  TILEGRAD_INLINE bool scoreStrip(const Sequence& s, int64_t h, const float* qPanel, int64_t rowBegin, int64_t rowEnd, const KeyTile& tile,
+                                  ForwardStrip& strip, ForwardStrip& before) const {
     // 2. what the strip sees of the tile, from a whole panel to a whole vector; the rest is skipped
-    const Range visited = schedule.visitedKeys(rowBegin, rowEnd);
+    const Range visited = s.schedule.visitedKeys(rowBegin, rowEnd);
     const int64_t keyBegin = maxOf(tile.begin, visited.begin) / kNR * kNR;
     const int64_t keyEnd = minOf(tile.end, padTo(visited.end, kLanes));
     if (keyEnd <= keyBegin) return false;
@@ -80,23 +86,26 @@ struct AttentionForward : AttentionForwardProblem {
       if (before.row < kMR) before.exponentiateRow();
     }
     for (; j < count; j += kLanes, kPanel += kLanes) scorePanel<kMR, 1>(qPanel, kPanel, scores + j, tileMax);
-    // 4. mask and softmax
-    if (!schedule.full(rowBegin, rowEnd, keyBegin, keyEnd)) {
+    // 3. ALiBi and bias, 4. mask and softmax
+    const bool full = options.full(s, h, rowBegin, rowEnd, keyBegin, keyEnd);
+    if (!full || options.hasAddend()) {
       for (int r = 0; r < kMR && rowBegin + r < rowEnd; r++) {
         float* row = scores + r * kBlockN;
-        maskRow(schedule, rowBegin + r, keyBegin, keyEnd, row, -__builtin_inff());
+        if (options.hasAddend()) options.addRow(s, h, rowBegin + r, keyBegin, count, row);
+        if (!full) options.maskRow(s, h, rowBegin + r, keyBegin, keyEnd, row, -__builtin_inff());
         tileMax[r] = load(row);
         for (int64_t j = kLanes; j < count; j += kLanes) tileMax[r] = max(tileMax[r], load(row + j));
       }
     }
     strip.step = strip.softmax->advance(tileMax);
     strip.v = tile.v + (keyBegin - tile.begin) * headDimVPad;
+    strip.rows = {rowBegin, rowEnd}, strip.keys = {keyBegin, keyEnd};
     strip.count = count;
     strip.row = 0;
     return true;
   }
 
-  TILEGRAD_INLINE void finishStrip(ForwardStrip& strip) const {
+  TILEGRAD_INLINE void finishStrip(const Sequence& s, int64_t h, ForwardStrip& strip) const {
     // 4. the rest of its softmax; rescale O where a row's maximum has grown
     while (strip.row < kMR) strip.exponentiateRow();
     if (strip.count == 0) return;
@@ -106,9 +115,21 @@ struct AttentionForward : AttentionForwardProblem {
       float* o = strip.o + r * headDimVPad;
       for (int64_t d = 0; d < headDimVPad; d += kLanes) store(o + d, load(o + d) * rescale);
     }
-    // 5. O += P·v
+    // 5. O += P·v, with what dropout leaves of P; the row sums have all of it
+    if (options.dropout.threshold > 0) {
+      for (int64_t i = strip.rows.begin; i < strip.rows.end; i++) {
+        options.dropout.dropRow(i, s.b * size.nHeads + h, strip.keys.begin, strip.count, strip.scores + (i - strip.rows.begin) * kBlockN);
+      }
+    }
     multiplyAddStrip<kMR, int(kBlockN), 1>(strip.count, strip.scores, strip.v, headDimVPad, strip.o, headDimVPad, headDimVPad);
     strip.count = 0;
+  }
+
+  // The next up to kBlockN keys of [from, end): under a block mask, of a run of visited tiles.
+  Range nextTile(const Sequence& s, int64_t h, Range rows, int64_t from, int64_t end) const {
+    if (!options.blockMask.given) return {from, minOf(from + kBlockN, end)};
+    const int64_t begin = maxOf(from, options.nextKey(s, h, rows.begin, rows.end, from) / kKeyPad * kKeyPad);
+    return {begin, begin < end ? options.blockMask.runEnd(s.b, h, rows.begin, begin, minOf(begin + kBlockN, end)) : begin};
   }
 
   // Scores of MR rows against NV vectors of keys of one panel, and their row maxima while they are in registers.
@@ -147,43 +168,47 @@ struct AttentionForward : AttentionForwardProblem {
   };
 
   // One task: kBlockM rows of one head, and one of nSplits parts of the keys that they see.
-  void queryBlock(int64_t b, int64_t h, int64_t mBlock, int64_t split, char* scratch) const {
-    const int64_t rowBegin = mBlock * kBlockM, rowEnd = minOf(size.seqlenQ, rowBegin + kBlockM), rows = rowEnd - rowBegin;
+  void queryBlock(int64_t block, int64_t h, int64_t split, char* scratch) const {
+    const Sequence s = size.sequence(queryBlocks.sequenceOf(block));
+    const int64_t rowBegin = (block - queryBlocks.first(s.b)) * kBlockM, rowEnd = minOf(s.schedule.seqlenQ, rowBegin + kBlockM), rows = rowEnd - rowBegin;
+    if (rows <= 0) return;
     const int64_t strips = ceilDiv(rows, kMR), rowsPad = strips * kMR;
-    const int64_t hk = h / size.groupSize(), firstKey = (b * size.nHeadsK + hk) * seqlenKPad;
+    const int64_t hk = h / size.groupSize(), firstKey = packedRow(s, hk);
     const Tiles t(scratch, *this);
     // 1. load the Q tile, scaled, as panels
-    packRows(q + b * qStrides.batch + h * qStrides.head + rowBegin * qStrides.seq, qStrides.seq, rows, rows, size.headDim, headDimPad,
+    packRows(q + qStrides.at(s.b, s.offsetQ + rowBegin, h), qStrides.seq, rows, rows, size.headDim, headDimPad,
              options.softmaxScale * options.scoreUnit(), t.qRows);
     packPanels<kMR>(t.qRows, headDimPad, rows, rowsPad, size.headDim, t.qPanels);
     memset(t.o, 0, size_t(rowsPad * headDimVPad) * 4);
-    for (int64_t s = 0; s < strips; s++) t.softmax[s].reset();
+    for (int64_t n = 0; n < strips; n++) t.softmax[n].reset();
 
-    const Range part = splitKeys(schedule.visitedKeys(rowBegin, rowEnd), kBlockN, split, nSplits);
+    const Range part = splitKeys(s.schedule.visitedKeys(rowBegin, rowEnd), kBlockN, split, nSplits);
+    const int64_t keyEnd = minOf(part.end, padTo(s.schedule.seqlenK, kKeyPad));
     ForwardStrip work[2];
     work[0].scores = t.scores[0], work[1].scores = t.scores[1];
     int at = 0;
-    for (int64_t key = part.begin; key < part.end; key += kBlockN) {
-      KeyTile tile{t.kTile, t.vTile, key, minOf(key + kBlockN, seqlenKPad)};
+    for (Range keys = nextTile(s, h, {rowBegin, rowEnd}, part.begin, keyEnd); !keys.empty(); keys = nextTile(s, h, {rowBegin, rowEnd}, keys.end, keyEnd)) {
+      KeyTile tile{t.kTile, t.vTile, keys.begin, keys.end};
       if (ownKeys) {
-        packTile(b, hk, key, t.kTile, t.vTile);
+        packTile(s, hk, keys, t.kTile, t.vTile);
       } else {
-        tile.k = kPanels + (firstKey + key) * size.headDim, tile.v = vRows + (firstKey + key) * headDimVPad;
+        tile.k = kPanels + (firstKey + keys.begin) * size.headDim, tile.v = vRows + (firstKey + keys.begin) * headDimVPad;
       }
-      for (int64_t s = 0; s < strips; s++) {
+      for (int64_t n = 0; n < strips; n++) {
         ForwardStrip &strip = work[at], &before = work[at ^ 1];
-        strip.softmax = t.softmax + s, strip.o = t.o + s * kMR * headDimVPad;
-        if (!scoreStrip(t.qPanels + s * kMR * size.headDim, rowBegin + s * kMR, minOf(rowEnd, rowBegin + (s + 1) * kMR), tile, strip, before)) continue;
-        finishStrip(before);
+        strip.softmax = t.softmax + n, strip.o = t.o + n * kMR * headDimVPad;
+        const int64_t begin = rowBegin + n * kMR;
+        if (!scoreStrip(s, h, t.qPanels + n * kMR * size.headDim, begin, minOf(rowEnd, begin + kMR), tile, strip, before)) continue;
+        finishStrip(s, h, before);
         at ^= 1;
       }
-      if (ownKeys) finishStrip(work[at ^ 1]);  // its values make room for the next tile's
+      if (ownKeys) finishStrip(s, h, work[at ^ 1]);  // its values make room for the next tile's
     }
-    finishStrip(work[at ^ 1]);
+    finishStrip(s, h, work[at ^ 1]);
     // 6. divide by the row sums once, and write O and lse
     for (int64_t i = 0; i < rows; i++) {
       const OnlineSoftmax<kMR>& softmax = t.softmax[i / kMR];
-      output.write(b, h, rowBegin + i, split, softmax.rowMax[i % kMR], sumLanes(softmax.rowSum[i % kMR]), t.o + i * headDimVPad);
+      output.write(s.rowQ + rowBegin + i, h, split, softmax.rowMax[i % kMR], sumLanes(softmax.rowSum[i % kMR]), t.o + i * headDimVPad);
     }
   }
 };
@@ -191,13 +216,15 @@ struct AttentionForward : AttentionForwardProblem {
 inline void attention_forward(Reader& args, Context& ctx) {
   const AttentionForward attention(args);
   const AttentionSizes& size = attention.size;
-  if (!attention.ownKeys) parallelFor(ctx.pool, size.batchSize * size.nHeadsK * attention.nNBlocks, [&](int64_t task, int) { attention.packKeys(task); });
-  const int64_t nSplits = attention.nSplits, perHead = attention.nMBlocks * nSplits;
-  parallelFor(ctx.pool, size.batchSize * size.nHeads * perHead, [&](int64_t task, int worker) {
-    const int64_t head = task / perHead, b = head / size.nHeads, h = head % size.nHeads;
+  if (!attention.ownKeys) parallelFor(ctx.pool, size.nHeadsK * attention.keyBlocks.count(), [&](int64_t task, int) { attention.packKeys(task); });
+  // Head by head of one sequence, or of all where they have different lengths.
+  const int64_t blocks = size.packed() ? attention.queryBlocks.count() : ceilDiv(size.seqlenQ, kBlockM);
+  const int64_t sequences = size.packed() ? 1 : size.batchSize, nSplits = attention.nSplits, perHead = blocks * nSplits;
+  parallelFor(ctx.pool, sequences * size.nHeads * perHead, [&](int64_t task, int worker) {
+    const int64_t head = task / perHead, sequence = head / size.nHeads, h = head % size.nHeads;
     // The last rows first: under a causal mask they see the most keys, and the long tasks should not come last.
-    const int64_t mBlock = attention.nMBlocks - 1 - task % perHead / nSplits, split = task % nSplits;
-    attention.queryBlock(b, h, mBlock, split, ctx.scratch(worker));
+    const int64_t block = sequence * blocks + blocks - 1 - task % perHead / nSplits, split = task % nSplits;
+    attention.queryBlock(block, h, split, ctx.scratch(worker));
   });
   attention.output.mergeSplits(ctx);
 }

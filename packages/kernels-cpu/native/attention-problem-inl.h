@@ -1,53 +1,10 @@
-// Sizes, strides and tile sizes that attention's forward and backward kernels share.
+// What attention's kernels are called with, and the tile sizes that they share.
 #pragma once
-#include "engine.h"
+#include "score-inl.h"
 #include "gemm-pack-inl.h"
 #include "micro-kernel-inl.h"
-#include "schedule-inl.h"
 
 namespace tilegrad::TILEGRAD_TARGET {
-
-struct HeadStrides {
-  int64_t batch, seq, head;  // in floats; the head dimension is contiguous
-};
-
-inline HeadStrides readStrides(Reader& args) {
-  HeadStrides s;
-  s.batch = args.i64();
-  s.seq = args.i64();
-  s.head = args.i64();
-  return s;
-}
-
-struct AttentionSizes {
-  int64_t batchSize, seqlenQ, seqlenK, nHeads, nHeadsK, headDim, headDimV;
-
-  void read(Reader& args) {
-    batchSize = args.i64();
-    seqlenQ = args.i64();
-    seqlenK = args.i64();
-    nHeads = args.i64();
-    nHeadsK = args.i64();
-    headDim = args.i64();
-    headDimV = args.i64();
-  }
-  int64_t groupSize() const { return nHeads / nHeadsK; }
-};
-
-struct ScoreOptions {
-  float softmaxScale, softcap;  // softcap 0: off
-  int64_t diagonalMin, diagonalMax;
-
-  void read(Reader& args) {
-    softmaxScale = args.f32();
-    softcap = args.f32();
-    diagonalMin = args.i64();
-    diagonalMax = args.i64();
-  }
-  // Scores are wanted in units of log2(e). With a softcap c they are c·tanh(q·k·scale/c), so the product is brought to units of c and the rest comes after tanh.
-  float scoreUnit() const { return softcap > 0 ? 1.0f / softcap : kLog2e; }
-  float afterTanh() const { return softcap * kLog2e; }
-};
 
 // Dimensions are padded with zeros to whole vectors of the widest target, so that inner loops have no tails; keys to 64, which every kNR divides.
 // attention-workspace.ts counts with the same two numbers.
@@ -55,30 +12,30 @@ constexpr int64_t kDimPad = 16;
 constexpr int64_t kKeyPad = 64;
 inline int64_t padTo(int64_t n, int64_t multiple) { return ceilDiv(n, multiple) * multiple; }
 
-// What both forward kernels are called with, read here and nowhere else.
-// Arguments: q, k, v, out, lse, workspace; batchSize, seqlenQ, seqlenK, nHeads, nHeadsK, headDim, headDimV; strides (batch, seq, head) of q, k, v; softmaxScale,
-// softcap, diagonalMin, diagonalMax; nSplits. out is contiguous [B, Sq, Hq, Dv], lse [B, Hq, Sq].
-struct AttentionForwardProblem {
-  const float *q, *k, *v;
-  float *out, *lse, *workspace;
+// Sizes and options, read here and nowhere else (src/kernels/attention-problem.ts writes them).
+// Arguments: batchSize, seqlenQ, seqlenK, totalQ, totalK, nHeads, nHeadsK, headDim, headDimV; cuSeqlensQ, cuSeqlensK; windowLeft, windowRight, causalTopLeft;
+// those of ScoreOptions.
+struct AttentionProblem {
   AttentionSizes size;
-  HeadStrides qStrides, kStrides, vStrides;
   ScoreOptions options;
-  int64_t nSplits;
-
-  Schedule schedule;
   int64_t headDimPad, headDimVPad;
 
-  explicit AttentionForwardProblem(Reader& args) {
-    q = args.ptr(), k = args.ptr(), v = args.ptr(), out = args.ptr(), lse = args.ptr(), workspace = args.ptr();
-    size.read(args);
-    qStrides = readStrides(args), kStrides = readStrides(args), vStrides = readStrides(args);
-    options.read(args);
-    nSplits = args.i64();
-    schedule = Schedule(size.seqlenQ, size.seqlenK, options.diagonalMin, options.diagonalMax);
-    headDimPad = padTo(size.headDim, kDimPad);
-    headDimVPad = padTo(size.headDimV, kDimPad);
-  }
+  explicit AttentionProblem(Reader& args)
+      : size(args), options(args), headDimPad(padTo(size.headDim, kDimPad)), headDimVPad(padTo(size.headDimV, kDimPad)) {}
+};
+
+// Both forward kernels. Arguments: those of AttentionProblem; q, k, v, then the strides (batch, seq, head) of each; out, lse, workspace; sink and its stride (null: none);
+// nSplits. out is contiguous [B, Sq, Hq, Dv], lse [B, Hq, Sq]; with cuSeqlens [totalQ, Hq, Dv] and [Hq, totalQ].
+struct AttentionForwardProblem : AttentionProblem {
+  const float *q, *k, *v;
+  HeadStrides qStrides, kStrides, vStrides;
+  float *out, *lse, *workspace;
+  const float* sink;
+  int64_t sinkStride, nSplits;
+
+  explicit AttentionForwardProblem(Reader& args)
+      : AttentionProblem(args), q(args.ptr()), k(args.ptr()), v(args.ptr()), qStrides(args), kStrides(args), vStrides(args), out(args.ptr()), lse(args.ptr()),
+        workspace(args.ptr()), sink(args.ptr()), sinkStride(args.i64()), nSplits(args.i64()) {}
 };
 
 // rows × dim floats with row stride `stride` → contiguous rows of dimPad floats, times `factor`; rows up to rowsPad are zero.

@@ -6,6 +6,9 @@
   X(attention_forward)             \
   X(attention_decode)              \
   X(attention_backward)            \
+  X(attention_rows)                \
+  X(attention_column_sums)         \
+  X(attention_top_k)               \
   X(gemm)                          \
   X(sum_rows)                      \
   X(layer_norm_forward)            \

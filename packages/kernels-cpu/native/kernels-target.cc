@@ -13,6 +13,7 @@
 #include "attention-forward-inl.h"
 #include "attention-decode-inl.h"
 #include "attention-backward-inl.h"
+#include "attention-inspection-inl.h"
 
 #include "adamw-inl.h"
 #include "cast-inl.h"

@@ -1,7 +1,6 @@
 // What the page of chromium.test.ts runs: the small conformance suite, without a test runner.
 import { conformanceCases, createOracle } from '@tilegrad/testing'
 import { createCpuBackend } from './index'
-import { LACKS } from './lacks.testing'
 
 /** What the page found, for the test to judge. */
 export interface PageReport {
@@ -16,7 +15,7 @@ async function runConformance(): Promise<PageReport> {
   const oracle = createOracle()
   const failures: string[] = []
   let passed = 0
-  for (const { group, name, run } of conformanceCases({ lacks: LACKS, sizes: 'small' })) {
+  for (const { group, name, run } of conformanceCases({ sizes: 'small' })) {
     try {
       await run(backend, oracle)
       passed++

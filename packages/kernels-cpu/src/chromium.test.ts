@@ -11,7 +11,6 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { declareSuite } from '../../../suite.shared'
 import { bundle } from './bundle.testing'
 import type { PageReport } from './chromium-page.testing'
-import { LACKS } from './lacks.testing'
 
 const executablePath = process.env.TILEGRAD_CHROMIUM || findChromium()
 declareSuite('cpu-wasm-chromium', executablePath ? undefined : 'no Chromium found; install it or set TILEGRAD_CHROMIUM')
@@ -61,7 +60,7 @@ describe.skipIf(!executablePath)('headless Chromium', () => {
       expect(crossOriginIsolated).toBe(true)
       expect(info).toMatchObject({ driver: 'wasm relaxed-simd, 2 threads (the native addon needs Node)', features: { threads: 2 } })
       expect(failures).toEqual([])
-      expect(passed).toBe(conformanceCases({ lacks: LACKS, sizes: 'small' }).length)
+      expect(passed).toBe(conformanceCases({ sizes: 'small' }).length)
     },
     TIMEOUT,
   )
@@ -76,7 +75,7 @@ describe.skipIf(!executablePath)('headless Chromium', () => {
         features: { threads: 1 },
       })
       expect(failures).toEqual([])
-      expect(passed).toBe(conformanceCases({ lacks: LACKS, sizes: 'small' }).length)
+      expect(passed).toBe(conformanceCases({ sizes: 'small' }).length)
     },
     TIMEOUT,
   )

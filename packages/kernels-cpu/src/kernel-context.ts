@@ -23,6 +23,8 @@ export interface KernelContext {
   empty(shape: readonly number[], dtype?: DType): CpuTensor
   /** As `empty`, and disposed when the kernel's method returns. What is enqueued by then may use it (memory is stream-ordered). */
   temporary(shape: readonly number[], dtype?: DType): CpuTensor
+  /** A temporary copy of host data: a table that a kernel reads. */
+  upload(data: Int32Array): CpuTensor
   /** The tensor itself if it is contiguous, else a temporary contiguous copy in its dtype. */
   contiguous(tensor: Tensor): CpuTensor
   /** Byte address of a tensor's first element, for `run`. Strides are `tensor.strides`, in elements. */

@@ -60,6 +60,12 @@ export class KernelRunner implements KernelContext {
     return tensor
   }
 
+  upload(data: Int32Array): CpuTensor {
+    const tensor = this.backend.tensor(data, [data.length]) as CpuTensor
+    this.calls.at(-1)?.temporaries.push(tensor)
+    return tensor
+  }
+
   contiguous(tensor: Tensor): CpuTensor {
     if (isContiguous(tensor.shape, tensor.strides)) return tensor as CpuTensor
     const copy = this.backend.kernels.copy(tensor) as CpuTensor

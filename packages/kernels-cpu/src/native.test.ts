@@ -4,7 +4,6 @@ import { describe, expect, test } from 'vitest'
 import { declareSuite } from '../../../suite.shared'
 import { createBackend } from './create'
 import { createCpuBackend } from './index'
-import { LACKS } from './lacks.testing'
 import { nativeIsas, whyNoNative } from './native'
 import { type Create, testRuntime } from './runtime.testing'
 
@@ -16,12 +15,9 @@ const create: Create = (options) => createCpuBackend({ ...options, runtime: 'nat
 describe.skipIf(isas.length === 0)('native', () => {
   isas.forEach((isa, index) => {
     // The best one thoroughly; the others differ from it in the width of vectors only.
-    testBackend(`conformance of ${isa}`, () => createBackend({ runtime: 'native' }, isa), {
-      lacks: LACKS,
-      sizes: index === 0 ? 'full' : 'small',
-    })
+    testBackend(`conformance of ${isa}`, () => createBackend({ runtime: 'native' }, isa), index === 0 ? {} : { sizes: 'small' })
   })
-  testDeterminism('determinism', (threads) => create({ threads }), { lacks: LACKS })
+  testDeterminism('determinism', (threads) => create({ threads }))
 
   describe.each([1, 3])('with %d threads', (threads) => {
     testRuntime(create, threads)

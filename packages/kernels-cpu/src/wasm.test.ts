@@ -5,7 +5,6 @@ import { declareSuite } from '../../../suite.shared'
 import { createBackend } from './create'
 import { createCpuBackend } from './index'
 import { allIsas } from './isas.testing'
-import { LACKS } from './lacks.testing'
 import { type Create, testRuntime } from './runtime.testing'
 
 declareSuite('cpu-wasm')
@@ -14,16 +13,13 @@ const create: Create = (options) => createCpuBackend({ ...options, runtime: 'was
 const createSimd128: Create = (options) => createBackend({ ...options, runtime: 'wasm' }, 'simd128')
 const createRelaxedSimd: Create = (options) => createBackend({ ...options, runtime: 'wasm' }, 'relaxed-simd')
 
-testBackend('conformance with threads', () => createSimd128({ threads: 2 }), { lacks: LACKS })
-testBackend('conformance in the caller’s thread', () => createSimd128({ threads: 1 }), { lacks: LACKS, sizes: 'small' })
+testBackend('conformance with threads', () => createSimd128({ threads: 2 }))
+testBackend('conformance in the caller’s thread', () => createSimd128({ threads: 1 }), { sizes: 'small' })
 // The same kernels but for mulAdd.
-testBackend('conformance with relaxed SIMD', () => createRelaxedSimd({ threads: 2 }), { lacks: LACKS, sizes: 'small' })
-testBackend('conformance with relaxed SIMD in the caller’s thread', () => createRelaxedSimd({ threads: 1 }), {
-  lacks: LACKS,
-  sizes: 'small',
-})
-testDeterminism('determinism', (threads) => createSimd128({ threads }), { lacks: LACKS })
-testDeterminism('determinism with relaxed SIMD', (threads) => createRelaxedSimd({ threads }), { lacks: LACKS })
+testBackend('conformance with relaxed SIMD', () => createRelaxedSimd({ threads: 2 }), { sizes: 'small' })
+testBackend('conformance with relaxed SIMD in the caller’s thread', () => createRelaxedSimd({ threads: 1 }), { sizes: 'small' })
+testDeterminism('determinism', (threads) => createSimd128({ threads }))
+testDeterminism('determinism with relaxed SIMD', (threads) => createRelaxedSimd({ threads }))
 
 describe('wasm with threads', () => {
   testRuntime(create, 2)

@@ -1,10 +1,11 @@
-import type { AttentionProblem } from '@tilegrad/tensor'
+import { type AttentionBackwardProblem, type AttentionProblem, numel } from '@tilegrad/tensor'
 
 // The same numbers as in native/tile-sizes.h, native/attention-problem-inl.h and native/attention-{forward,decode,backward}-inl.h, which lay the workspace out.
 const keyPad = 64
 const dimPad = 16
 const blockM = 64
 const backwardBlockM = 64
+const backwardBlockN = 128
 
 /** Up to so many queries per head, or query rows per key head, attention_decode reads K and V in place; beyond, packing them pays. */
 const decodeSeqlenQ = 8
@@ -21,19 +22,20 @@ const decodeMinKeysPerSplit = 512
 
 const padTo = (n: number, multiple: number) => Math.ceil(n / multiple) * multiple
 
-/** Which of the two forward kernels suits: by shape alone, so that results do not depend on the machine's load. */
-export function attentionForwardKernel({ seqlenQ, nHeads, nHeadsK }: AttentionProblem): 'attention_decode' | 'attention_forward' {
+/** Which of the two forward kernels suits: by shape and options alone, so that results do not depend on the machine's load. */
+export function attentionForwardKernel(problem: AttentionProblem): 'attention_decode' | 'attention_forward' {
+  const { seqlenQ, nHeads, nHeadsK, bias, dropoutP, blockMask } = problem
   const few = seqlenQ <= decodeSeqlenQ || (seqlenQ * nHeads) / nHeadsK <= decodeRowsPerKeyHead
-  return few ? 'attention_decode' : 'attention_forward'
+  return few && !bias && dropoutP === 0 && !blockMask ? 'attention_decode' : 'attention_forward'
 }
 
 /** Into how many parts the keys of each task are cut: by shape alone, so that results do not depend on the thread count. */
 export function attentionForwardSplits(problem: AttentionProblem): number {
-  const { batchSize, nHeads, seqlenQ, seqlenK } = problem
+  const { nHeads, seqlenK } = problem
   if (attentionForwardKernel(problem) === 'attention_decode') {
     return splitsFor(decodeTasks(problem), decodeTargetTasks, seqlenK, decodeMinKeysPerSplit)
   }
-  return splitsFor(batchSize * nHeads * Math.ceil(seqlenQ / blockM), targetTasks, seqlenK, minKeysPerSplit)
+  return splitsFor(nHeads * queryBlocks(problem, blockM), targetTasks, seqlenK, minKeysPerSplit)
 }
 
 /** As native/attention-decode-inl.h cuts rows and key heads into tasks. */
@@ -52,17 +54,43 @@ function splitsFor(tasks: number, target: number, seqlenK: number, minKeys: numb
 
 /** Floats of workspace that the forward kernel needs: O(S·D), K and V packed once (unless they are read in place) and the partial results of splits. */
 export function attentionForwardWorkspace(problem: AttentionProblem): number {
-  const { batchSize, nHeads, nHeadsK, seqlenQ, seqlenK, headDim, headDimV } = problem
+  const { nHeads, nHeadsK, seqlenQ, totalQ, headDim, headDimV } = problem
   const headDimVPad = padTo(headDimV, dimPad)
   const splits = attentionForwardSplits(problem)
   const ownKeys = seqlenQ <= blockM && nHeads === nHeadsK && splits === 1 // one task reads each tile of keys, and packs it itself
   const unpacked = ownKeys || attentionForwardKernel(problem) === 'attention_decode'
-  const packed = unpacked ? 0 : batchSize * nHeadsK * padTo(seqlenK, keyPad) * (headDim + headDimVPad)
-  const partial = splits > 1 ? splits * batchSize * nHeads * seqlenQ * (headDimVPad + 2) : 0
+  const packed = unpacked ? 0 : nHeadsK * keyBlocks(problem, keyPad) * keyPad * (headDim + headDimVPad)
+  const partial = splits > 1 ? splits * nHeads * totalQ * (headDimVPad + 2) : 0
   return packed + partial
 }
 
 /** Floats of workspace that attention_backward needs: delta per row and a counter per row block. */
-export function attentionBackwardWorkspace({ batchSize, nHeads, seqlenQ }: AttentionProblem): number {
-  return batchSize * nHeads * (seqlenQ + Math.ceil(seqlenQ / backwardBlockM))
+export function attentionBackwardWorkspace(problem: AttentionProblem): number {
+  return problem.nHeads * (problem.totalQ + queryBlocks(problem, backwardBlockM))
+}
+
+/** Floats of workspace that OptionGradients of native/attention-option-gradients-inl.h needs, all zero. */
+export function optionGradientsWorkspace(problem: AttentionBackwardProblem): number {
+  const { nHeads, optionGradients, bias } = problem
+  let floats = 0
+  if (optionGradients.includes('alibiSlopes')) floats += nHeads * keyBlocks(problem, backwardBlockN)
+  if (optionGradients.includes('sink')) floats += nHeads * queryBlocks(problem, backwardBlockM)
+  if (bias && optionGradients.includes('bias')) floats += biasParts(problem, bias.tensor.shape)
+  return floats
+}
+
+/** A counter per tile of a bias with rows and keys of its own, else a partial sum per row or key and head. */
+function biasParts({ batchSize, nHeads, seqlenQ, seqlenK }: AttentionProblem, shape: readonly number[]): number {
+  const [perKey, perRow] = [(shape.at(-1) ?? 1) > 1, (shape.at(-2) ?? 1) > 1]
+  if (!perRow || !perKey) return batchSize * nHeads * (perRow ? seqlenQ : seqlenK)
+  return numel(shape.slice(0, -2)) * Math.ceil(seqlenQ / backwardBlockM) * Math.ceil(seqlenK / backwardBlockN)
+}
+
+/** Numbers of blocks of query rows over all sequences, as RowBlocks of native/attention-sequences-inl.h counts. */
+function queryBlocks({ batchSize, seqlenQ, totalQ, cuSeqlensQ }: AttentionProblem, blockSize: number): number {
+  return cuSeqlensQ ? Math.floor(totalQ / blockSize) + batchSize : batchSize * Math.ceil(seqlenQ / blockSize)
+}
+
+function keyBlocks({ batchSize, seqlenK, totalK, cuSeqlensK }: AttentionProblem, blockSize: number): number {
+  return cuSeqlensK ? Math.floor(totalK / blockSize) + batchSize : batchSize * Math.ceil(seqlenK / blockSize)
 }

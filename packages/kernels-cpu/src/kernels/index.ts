@@ -2,6 +2,7 @@ import type { Kernels } from '@tilegrad/tensor'
 import type { KernelContext } from '../kernel-context'
 import { adamwKernels } from './adamw'
 import { attentionKernels } from './attention'
+import { attentionInspectionKernels } from './attention-inspection'
 import { castKernels } from './cast'
 import { copyKernels } from './copy'
 import { crossEntropyKernels } from './cross-entropy'
@@ -22,6 +23,7 @@ import { swigluKernels } from './swiglu'
 export function createKernels(ctx: KernelContext): Kernels {
   return {
     ...attentionKernels(ctx),
+    ...attentionInspectionKernels(ctx),
     ...gemmKernels(ctx),
     ...sumRowsKernels(ctx),
     ...layerNormKernels(ctx),
