@@ -2,6 +2,7 @@ import { rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
+import { type FigureLine, figureLines, planFigure } from './approximations/plan'
 import type { Pass } from './attention/problem'
 import { integer, integers } from './flags'
 import {
@@ -15,12 +16,14 @@ import {
   memoryGrid,
   trainingGrid,
 } from './grid'
-import type { Contender, ProductContender } from './job'
+import type { BackendName, Contender, ProductContender } from './job'
 import { allThreads } from './machine'
 import { attentionContenders, type Planned, productContenders } from './plan'
 import { addPrecisionCommands } from './precision/commands'
 import { writeMeasurements } from './report/measurements'
 import { session } from './session'
+import type { SparsePass } from './sparsity/attention'
+import { planSparsity } from './sparsity/plan'
 
 type Flags<Grid extends GridFlags = GridFlags> = Omit<Grid, 'cacheFolder'> & {
   readonly json: string | undefined
@@ -67,6 +70,30 @@ benchmark('memory', 'time and peak memory of flash and standard attention over N
   run('memory', flags, memoryGrid({ ...flags, cacheFolder })),
 )
 
+interface SparsityFlags extends Flags {
+  readonly seqlen: readonly number[] | undefined
+  readonly heads: number
+  readonly headDim: number
+}
+
+const sparsityPasses: SparsePass[] = ['forward', 'backward']
+
+sparsityBenchmark('sparsity', 'time of block-sparse attention over the share s of tiles that it visits, forward and backward')
+  .addOption(choices<SparsePass>('--pass <list>', 'passes', sparsityPasses))
+  .action((flags: SparsityFlags & { pass: SparsePass[] }) => {
+    const seqlens = flags.seqlen ?? (flags.quick ? [4096, 16384] : [4096, 16384, 65536])
+    const contenders = (flags.backend ?? ['native']) as readonly BackendName[]
+    return run('sparsity', flags, planSparsity({ ...sparsityFilters(flags), seqlens, contenders, passes: flags.pass, nHeads: flags.heads }))
+  })
+
+sparsityBenchmark('figure', 'time and memory over N of standard, approximate, flash and block-sparse attention, forward and backward')
+  .addOption(choices<FigureLine>('--line <list>', 'algorithms', [...figureLines]))
+  .action((flags: SparsityFlags & { line: FigureLine[] }) => {
+    const seqlens = flags.seqlen ?? Array.from({ length: flags.quick ? 6 : 10 }, (_, i) => 128 * 2 ** i)
+    const contender = (flags.backend?.[0] ?? 'native') as BackendName
+    return run('figure', flags, planFigure({ ...sparsityFilters(flags), seqlens, contender, lines: flags.line, nHeads: flags.heads }))
+  })
+
 addPrecisionCommands(program)
 
 program
@@ -97,6 +124,18 @@ function benchmark(name: string, description: string, options: { isDefault?: boo
     .option('--quick', 'fewer shapes: minutes, not half an hour', false)
     .option('--busy', 'keep times although other processes disturbed them, marked so: not for publication', false)
     .option('--json <file>', `where the results go (default: runs/bench/${name}.json)`)
+}
+
+/** One whose shapes have no causal mask and few heads: what they cost grows with N alone. */
+function sparsityBenchmark(name: string, description: string): Command {
+  return benchmark(name, description)
+    .option('--seqlen <list>', 'sequence lengths, N', integers)
+    .option('--heads <n>', 'heads', integer, 1)
+    .option('--head-dim <n>', 'head dimension, D', integer, 64)
+}
+
+function sparsityFilters({ threads, samples, headDim }: SparsityFlags) {
+  return { threads: threads ?? [allThreads], samples, headDim }
 }
 
 function choices<T extends string>(flags: string, description: string, values: T[]): Option {

@@ -1,5 +1,7 @@
+import type { LinformerJob } from './approximations/measure-linformer'
 import type { AttentionShape, Pass } from './attention/problem'
 import type { GemmShape } from './gemm'
+import type { SparseJob } from './sparsity/measure'
 import type { TrainingShapeOptions } from './training'
 
 /** Where kernels of ours run: `native`, `wasm`, or an instruction set as in `native:avx2`. */
@@ -57,7 +59,7 @@ export interface PeakJob {
 }
 
 /** What one process measures. */
-export type MeasurementJob = AttentionJob | GemmJob | TrainingJob
+export type MeasurementJob = AttentionJob | GemmJob | TrainingJob | SparseJob | LinformerJob
 export type Job = MeasurementJob | PeakJob
 
 /** The runtime whose peak bounds a contender. */

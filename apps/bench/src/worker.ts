@@ -1,9 +1,11 @@
 import { createCpuBackend } from '@tilegrad/kernels-cpu'
+import { measureLinformer } from './approximations/measure-linformer'
 import { measureAttention } from './attention/measure'
 import { measureGemm } from './gemm'
 import { backendOptions, type Job } from './job'
 import { measurePeaks, type Peak } from './peaks'
 import type { Measurement } from './results'
+import { measureSparse } from './sparsity/measure'
 import { measureTraining } from './training'
 
 /** What a child process answers. */
@@ -25,6 +27,8 @@ export function serveOneJob(): void {
 export async function perform(job: Job): Promise<Measurement | Peak> {
   if (job.kind === 'attention') return measureAttention(job)
   if (job.kind === 'gemm') return measureGemm(job)
+  if (job.kind === 'sparse') return measureSparse(job)
+  if (job.kind === 'linformer') return measureLinformer(job)
   const backend = await createCpuBackend(backendOptions(job.contender, job.threads))
   try {
     return job.kind === 'peak' ? await measurePeaks(backend, job.threads) : await measureTraining(backend, job)

@@ -1,0 +1,71 @@
+import { totalmem } from 'node:os'
+import type { AttentionShape } from '../attention/problem'
+import { standardBytes } from '../attention/standard'
+import type { BackendName } from '../job'
+import type { Planned } from '../plan'
+import type { MaskSpec } from '../sparsity/masks'
+import { nameOf } from '../sparsity/plan'
+
+export interface FigureFilters {
+  readonly contender: BackendName
+  readonly threads: readonly number[]
+  readonly samples: number
+  readonly seqlens: readonly number[]
+  readonly nHeads: number
+  readonly headDim: number
+  readonly lines: readonly FigureLine[]
+}
+
+/** Lines of the paper's figure that run here, in the order of its tables. */
+export const figureLines = ['standard', 'Linformer', 'Longformer', 'BigBird', 'flash', 'block-sparse flash'] as const
+export type FigureLine = (typeof figureLines)[number]
+
+/** As its paper runs it at these lengths (arXiv 2006.04768, figure 2). */
+const projectedLength = 256
+/** As its paper trains it (arXiv 2004.05150, §4.2 and appendix: 512), with one global token, as for classification. */
+const longformer = { kind: 'longformer', window: 512, globalTokens: 1 } as const
+
+/** Forward and backward pass over N, a line for each algorithm; no masks but those of the approximations. */
+export function planFigure(filters: FigureFilters): Planned[] {
+  const { threads: counts, seqlens, nHeads, headDim, lines } = filters
+  return counts.flatMap((threads) =>
+    seqlens.flatMap((seqlen) => {
+      const shape = { batchSize: 1, seqlenQ: seqlen, seqlenK: seqlen, nHeads, headDim, causal: false }
+      return lines.map((line) => figureRow(filters, line, shape, threads))
+    }),
+  )
+}
+
+function figureRow({ contender, samples }: FigureFilters, line: FigureLine, shape: AttentionShape, threads: number): Planned {
+  const pass = 'forward+backward'
+  const subject = { benchmark: 'figure', name: `${pass} ${nameOf(shape)}`, contender: line, threads, parameters: { pass, ...shape } }
+  const timed = { contender, shape, threads, samples }
+  if (line === 'Linformer') {
+    const parameters = { ...subject.parameters, projectedLength }
+    return { subject: { ...subject, parameters }, job: { kind: 'linformer', projectedLength, ...timed }, impossible: null }
+  }
+  const mask = maskOf(line)
+  const job = { kind: 'sparse', algorithm: line === 'standard' ? 'standard' : 'flash', pass, mask, ...timed } as const
+  const parameters = { ...subject.parameters, ...mask }
+  return { subject: { ...subject, parameters }, job, impossible: line === 'standard' ? tooLarge(shape, contender) : null }
+}
+
+function maskOf(line: FigureLine): MaskSpec | null {
+  switch (line) {
+    case 'Longformer':
+      return longformer
+    case 'BigBird':
+      return { kind: 'bigbird', seed: 1 }
+    case 'block-sparse flash':
+      return { kind: 'butterfly', blockSize: 128 }
+    default:
+      return null
+  }
+}
+
+/** A WebAssembly module has 4 GiB at most; natively half of the memory is for others. */
+function tooLarge(shape: AttentionShape, contender: BackendName): string | null {
+  const bytes = standardBytes(shape, true)
+  const limit = contender === 'wasm' ? 2 ** 31 : totalmem() / 2
+  return bytes < limit ? null : `its S × S matrices take ${(bytes / 2 ** 30).toFixed(0)} GiB`
+}
