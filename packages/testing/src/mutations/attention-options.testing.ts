@@ -24,6 +24,17 @@ function withTensor(
   }
 }
 
+/** The gradient of an option times `factor`. */
+const withGradient =
+  (name: 'dalibiSlopes' | 'dbias' | 'dsink', factor: number): Mutation =>
+  (right) => ({
+    attentionBackward: (...args) => {
+      const result = right.attentionBackward(...args)
+      if (result[name]) right.scale(result[name], factor, { out: result[name] })
+      return result
+    },
+  })
+
 /** The forward pass with another mask; with `'backward'` the backward pass. */
 const withMask =
   (pass: 'forward' | 'backward', change: (mask: BlockMask) => BlockMask): Mutation =>
@@ -242,16 +253,8 @@ export const ATTENTION_OPTION_MUTATIONS: Mutations = {
       return shape.length === 1 ? data : data.map((_, at) => data[(at + nHeads) % data.length] as number)
     }),
   },
-  'gradient of slopes with the wrong sign': {
-    group: 'attention ALiBi',
-    mutate: (right) => ({
-      attentionBackward: (...args) => {
-        const result = right.attentionBackward(...args)
-        if (result.dalibiSlopes) right.scale(result.dalibiSlopes, -1, { out: result.dalibiSlopes })
-        return result
-      },
-    }),
-  },
+  'gradient of slopes with the wrong sign': { group: 'attention ALiBi', mutate: withGradient('dalibiSlopes', -1) },
+  'gradient of slopes 0.1 % off': { group: 'attention ALiBi', mutate: withGradient('dalibiSlopes', 1.001) },
   'bias scaled like q·k': {
     group: 'attention bias',
     mutate: withTensor('bias', (data, _, { softmaxScale }, headDim) => data.map((value) => value * (softmaxScale ?? headDim ** -0.5))),
@@ -261,6 +264,7 @@ export const ATTENTION_OPTION_MUTATIONS: Mutations = {
     mutate: withTensor('bias', (data) => data.map((value) => Math.max(value, -1e4))),
   },
   'dbias of the last batch entry and head, not summed over all': { group: 'attention bias', mutate: unreducedBias },
+  'dbias 0.1 % off': { group: 'attention bias', mutate: withGradient('dbias', 1.001) },
   'gradients of options that were not asked for': {
     group: 'attention bias',
     says: /among the results/,
@@ -287,6 +291,7 @@ export const ATTENTION_OPTION_MUTATIONS: Mutations = {
     group: 'attention sink',
     mutate: withTensor('sink', (data) => data.map((value) => value + Math.LN2)),
   },
+  'dsink 0.1 % off': { group: 'attention sink', mutate: withGradient('dsink', 1.001) },
   'dsink without the share of the last batch entry': {
     group: 'attention sink',
     mutate: (right) => ({
