@@ -38,7 +38,7 @@ constexpr int64_t kBlockM = 64;
 constexpr int64_t kBlockN = 256;
 
 // Decoding: query rows per task, so that heads which lie side by side in memory are read together; a block of keys of all heads of a task, K and V
-// together (but at least kDimPad keys), which stays near L1 from its prefetch to its use: four times as much, prefetched into L2, read 8 to 22 % fewer
+// together (but at least kDimPad keys), which stays near L1 from its prefetch to its use: four times as much, prefetched into L2, read 5 to 22 % fewer
 // bytes per second from memory, though 12 % more from L3.
 constexpr int64_t kDecodeRows = 128;
 constexpr int64_t kDecodeBlockFloats = 8 * 1024;

@@ -7,9 +7,14 @@ const blockM = 64
 const backwardBlockM = 64
 const backwardBlockN = 128
 
-/** Up to so many queries per head, or query rows per key head, attention_decode reads K and V in place; beyond, packing them pays. */
+/**
+ * Up to so many queries per head, or query rows per key head, attention_decode reads K and V in place; beyond, packing them pays. It pays
+ * sooner where a head's few keys are packed in cache.
+ */
 const decodeSeqlenQ = 8
 const decodeRowsPerKeyHead = 32
+const decodeRowsFewKeys = 24
+const fewKeys = 512
 /** Query rows, of one key head or of several, that a task of attention_decode takes. */
 const decodeRows = 128
 
@@ -24,8 +29,9 @@ const padTo = (n: number, multiple: number) => Math.ceil(n / multiple) * multipl
 
 /** Which of the two forward kernels suits: by shape and options alone, so that results do not depend on the machine's load. */
 export function attentionForwardKernel(problem: AttentionProblem): 'attention_decode' | 'attention_forward' {
-  const { seqlenQ, nHeads, nHeadsK, bias, dropoutP, blockMask } = problem
-  const few = seqlenQ <= decodeSeqlenQ || (seqlenQ * nHeads) / nHeadsK <= decodeRowsPerKeyHead
+  const { seqlenQ, seqlenK, nHeads, nHeadsK, bias, dropoutP, blockMask } = problem
+  const fewRows = seqlenK < fewKeys ? decodeRowsFewKeys : decodeRowsPerKeyHead
+  const few = seqlenQ <= decodeSeqlenQ || (seqlenQ * nHeads) / nHeadsK <= fewRows
   return few && !bias && dropoutP === 0 && !blockMask ? 'attention_decode' : 'attention_forward'
 }
 
