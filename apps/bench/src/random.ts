@@ -11,6 +11,13 @@ export function randomNormal(length: number, seed: number): Float32Array {
   return values
 }
 
+/** Draws of the standard Gumbel distribution, −log(−log u). */
+export function randomGumbel(length: number, seed: number): Float32Array {
+  const uniform = mulberry32(seed)
+  // Half a step away from 0, where the logarithm ends.
+  return Float32Array.from({ length }, () => -Math.log(-Math.log(uniform() + 2 ** -33)))
+}
+
 /** Integers in 0..limit−1. */
 export function randomIntegers(length: number, limit: number, seed: number): Int32Array {
   const uniform = mulberry32(seed)
