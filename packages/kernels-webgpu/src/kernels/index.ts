@@ -8,10 +8,11 @@ import { copy, copyKernels } from './copy'
 import { crossEntropy, crossEntropyKernels } from './cross-entropy'
 import { elementwise, elementwiseKernels } from './elementwise'
 import { embedding, embeddingKernels } from './embedding'
+import { fmaPeak } from './fma-peak'
 import { gelu, geluKernels } from './gelu'
 import { layerNorm, layerNormKernels } from './layer-norm'
 import { linearCrossEntropyKernels } from './linear-cross-entropy'
-import { matmul, matmulKernels } from './matmul'
+import { matmul, matmulBySubgroups, matmulKernels } from './matmul'
 import { rmsNorm, rmsNormKernels } from './rms-norm'
 import { rope, ropeKernels } from './rope'
 import { softmax, softmaxKernels } from './softmax'
@@ -28,9 +29,11 @@ export const shaders: readonly Shader[] = [
   crossEntropy,
   elementwise,
   embedding,
+  fmaPeak,
   gelu,
   layerNorm,
   matmul,
+  matmulBySubgroups,
   rmsNorm,
   rope,
   softmax,
