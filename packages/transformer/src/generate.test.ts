@@ -11,6 +11,15 @@ const variants: readonly (GPTConfigOptions & { label: string })[] = tinyConfigs.
   { ...config, label: `${config.architecture} flash`, attentionImpl: 'flash' as const },
   { ...config, label: `${config.architecture} standard`, attentionImpl: 'standard' as const },
   { ...config, label: `${config.architecture} window`, attentionPattern: { type: 'window' as const, size: 4 } },
+  { ...config, label: `${config.architecture} ALiBi and sinks`, positions: 'alibi' as const, attentionSink: true },
+  {
+    ...config,
+    label: `${config.architecture} block masks`,
+    attentionPattern: [
+      { type: 'strided' as const, stride: 3 },
+      { type: 'localGlobal' as const, window: 4, globalTokens: 2, blockSize: 64 },
+    ],
+  },
 ])
 
 async function logitsOf(model: GPT, tokens: Int32Array, chunks?: readonly number[]): Promise<number[]> {
