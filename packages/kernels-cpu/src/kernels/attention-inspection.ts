@@ -8,7 +8,7 @@ import {
   type Tensor,
 } from '@tilegrad/tensor'
 import type { KernelContext } from '../kernel-context'
-import { headStrides, problemArguments } from './attention-problem'
+import { problemArguments, pushHeads } from './attention-problem'
 
 type InspectionKernel = 'attentionRows' | 'attentionColumnSums' | 'attentionTopK'
 
@@ -17,11 +17,10 @@ export function attentionInspectionKernels(ctx: KernelContext): Pick<Kernels, In
   /** Arguments that the three have in common. */
   const common = (kernel: InspectionKernel, problem: AttentionProblem, q: Tensor, k: Tensor, lse: Tensor): number[] => {
     if (problem.dtype !== 'f32') ctx.unsupported(kernel, problem.dtype)
-    return [
-      ...problemArguments(ctx, problem),
-      ...[ctx.address(q), ctx.address(k), ...headStrides(q), ...headStrides(k)],
-      ctx.address(ctx.contiguous(lse)),
-    ]
+    const args = problemArguments(ctx, problem)
+    pushHeads(args, ctx, q, k)
+    args.push(ctx.address(ctx.contiguous(lse)))
+    return args
   }
   return {
     attentionRows(q, k, lse, rows, options) {

@@ -8,7 +8,7 @@ import {
   numel,
 } from '@tilegrad/tensor'
 import type { CpuTensor, KernelContext } from '../kernel-context'
-import { headStrides, problemArguments, sinkArguments } from './attention-problem'
+import { problemArguments, pushHeads, pushSink } from './attention-problem'
 import {
   attentionBackwardWorkspace,
   attentionForwardKernel,
@@ -28,16 +28,12 @@ export function attentionKernels(ctx: KernelContext): Pick<Kernels, AttentionKer
       const out = ctx.empty(problem.outShape)
       const lse = ctx.empty(problem.lseShape)
       const floats = attentionForwardWorkspace(problem)
-      const workspace = floats > 0 ? ctx.address(ctx.temporary([floats])) : 0
-      ctx.run(
-        attentionForwardKernel(problem),
-        ...problemArguments(ctx, problem),
-        ...[q, k, v].map((tensor) => ctx.address(tensor)),
-        ...[q, k, v].flatMap(headStrides),
-        ...[ctx.address(out), ctx.address(lse), workspace],
-        ...sinkArguments(ctx, problem),
-        attentionForwardSplits(problem),
-      )
+      const args = problemArguments(ctx, problem)
+      pushHeads(args, ctx, q, k, v)
+      args.push(ctx.address(out), ctx.address(lse), floats > 0 ? ctx.address(ctx.temporary([floats])) : 0)
+      pushSink(args, ctx, problem)
+      args.push(attentionForwardSplits(problem))
+      ctx.run(attentionForwardKernel(problem), ...args)
       return { out, lse }
     },
 
@@ -45,42 +41,34 @@ export function attentionKernels(ctx: KernelContext): Pick<Kernels, AttentionKer
       const problem = checkAttentionBackward(ctx.backend, dout, q, k, v, out, lse, options)
       if (problem.dtype !== 'f32') ctx.unsupported('attentionBackward', problem.dtype)
       const [dq, dk, dv] = [ctx.empty(q.shape), ctx.empty(k.shape), ctx.empty(v.shape)]
-      const workspace = ctx.temporary([attentionBackwardWorkspace(problem)])
-      const gradients = optionGradients(ctx, problem)
-      ctx.run(
-        'attention_backward',
-        ...problemArguments(ctx, problem),
-        ...[ctx.contiguous(lse), dout, q, k, v, out].map((tensor) => ctx.address(tensor)),
-        ...[dout, q, k, v, out].flatMap(headStrides),
-        ...[dq, dk, dv, workspace].map((tensor) => ctx.address(tensor)),
-        ...gradients.args,
-      )
-      return { dq, dk, dv, ...gradients.results }
+      const args = problemArguments(ctx, problem)
+      args.push(ctx.address(ctx.contiguous(lse)))
+      pushHeads(args, ctx, dout, q, k, v, out)
+      args.push(ctx.address(dq), ctx.address(dk), ctx.address(dv), ctx.address(ctx.temporary([attentionBackwardWorkspace(problem)])))
+      const gradients = pushOptionGradients(args, ctx, problem)
+      ctx.run('attention_backward', ...args)
+      return { dq, dk, dv, ...gradients }
     },
   }
 }
 
-/** Results for the gradients that are wanted, and what OptionGradients of native/attention-option-gradients-inl.h reads. */
-function optionGradients(
+/** Results for the gradients that are wanted; pushes what OptionGradients of native/attention-option-gradients-inl.h reads. */
+function pushOptionGradients(
+  args: number[],
   ctx: KernelContext,
   problem: AttentionBackwardProblem,
-): { args: number[]; results: Pick<AttentionBackwardResult, 'dalibiSlopes' | 'dbias' | 'dsink'> } {
-  const wanted = problem.optionGradients
-  const dalibiSlopes = problem.alibiSlopes && wanted.includes('alibiSlopes') ? ctx.empty(problem.alibiSlopes.tensor.shape) : undefined
-  const dbias = problem.bias && wanted.includes('bias') ? zeros(ctx, problem.bias.tensor.shape) : undefined
-  const dsink = problem.sink && wanted.includes('sink') ? ctx.empty(problem.sink.shape) : undefined
+): Pick<AttentionBackwardResult, 'dalibiSlopes' | 'dbias' | 'dsink'> {
+  const { optionGradients: wanted, alibiSlopes, bias, sink } = problem
+  const dalibiSlopes = alibiSlopes && wanted.includes('alibiSlopes') ? ctx.empty(alibiSlopes.tensor.shape) : undefined
+  const dbias = bias && wanted.includes('bias') ? zeros(ctx, bias.tensor.shape) : undefined
+  const dsink = sink && wanted.includes('sink') ? ctx.empty(sink.shape) : undefined
+  args.push(dalibiSlopes ? ctx.address(dalibiSlopes) : 0, dalibiSlopes?.shape.length === 2 ? 1 : 0)
+  args.push(dbias ? ctx.address(dbias) : 0, ...broadcastStrides(dbias))
+  args.push(dsink ? ctx.address(dsink) : 0)
+  pushSink(args, ctx, problem)
   const floats = optionGradientsWorkspace(problem)
-  const workspace = floats > 0 ? ctx.address(zeros(ctx, [floats], (shape) => ctx.temporary(shape))) : 0
-  const address = (tensor: CpuTensor | undefined) => (tensor ? ctx.address(tensor) : 0)
-  return {
-    args: [
-      ...[address(dalibiSlopes), Number(dalibiSlopes?.shape.length === 2)],
-      ...[address(dbias), ...broadcastStrides(dbias)],
-      ...[address(dsink), ...sinkArguments(ctx, problem)],
-      workspace,
-    ],
-    results: { ...(dalibiSlopes && { dalibiSlopes }), ...(dbias && { dbias }), ...(dsink && { dsink }) },
-  }
+  args.push(floats > 0 ? ctx.address(zeros(ctx, [floats], (shape) => ctx.temporary(shape))) : 0)
+  return { ...(dalibiSlopes && { dalibiSlopes }), ...(dbias && { dbias }), ...(dsink && { dsink }) }
 }
 
 function zeros(ctx: KernelContext, shape: readonly number[], make = (of: readonly number[]) => ctx.empty(of)): CpuTensor {
@@ -91,7 +79,8 @@ function zeros(ctx: KernelContext, shape: readonly number[], make = (of: readonl
 
 /** Strides of dbias read as [B, Hq, Sq, Sk], 0 on the axes that it lacks. */
 function broadcastStrides(dbias: CpuTensor | undefined): number[] {
-  const shape = dbias?.shape ?? []
+  if (!dbias) return [0, 0, 0, 0]
+  const { shape } = dbias
   const strides = contiguousStrides(shape).map((stride, axis) => ((shape[axis] as number) > 1 ? stride : 0))
   return [...new Array<number>(4 - shape.length).fill(0), ...strides]
 }
