@@ -2,7 +2,7 @@ import { rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
-import { type FigureLine, figureLines, planFigure } from './approximations/plan'
+import { type FigureLine, figureLines, planFigure, planKeyformer } from './approximations/plan'
 import type { Pass } from './attention/problem'
 import { integer, integers } from './flags'
 import {
@@ -86,12 +86,22 @@ sparsityBenchmark('sparsity', 'time of block-sparse attention over the share s o
     return run('sparsity', flags, planSparsity({ ...sparsityFilters(flags), seqlens, contenders, passes: flags.pass, nHeads: flags.heads }))
   })
 
-sparsityBenchmark('figure', 'time and memory over N of standard, approximate, flash and block-sparse attention, forward and backward')
-  .addOption(choices<FigureLine>('--line <list>', 'algorithms', [...figureLines]))
-  .action((flags: SparsityFlags & { line: FigureLine[] }) => {
+type Line = FigureLine | 'Keyformer'
+
+sparsityBenchmark(
+  'figure',
+  'time and memory over N of standard, approximate, flash and block-sparse attention, forward and backward; decoding with Keyformer',
+)
+  .addOption(choices<Line>('--line <list>', 'algorithms', [...figureLines, 'Keyformer']))
+  .action((flags: SparsityFlags & { line: Line[] }) => {
     const seqlens = flags.seqlen ?? Array.from({ length: flags.quick ? 6 : 10 }, (_, i) => 128 * 2 ** i)
-    const contender = (flags.backend?.[0] ?? 'native') as BackendName
-    return run('figure', flags, planFigure({ ...sparsityFilters(flags), seqlens, contender, lines: flags.line, nHeads: flags.heads }))
+    const filters = { ...sparsityFilters(flags), contender: (flags.backend?.[0] ?? 'native') as BackendName }
+    const lines = figureLines.filter((line) => flags.line.includes(line))
+    const prompts = flags.seqlen ?? (flags.quick ? [4096] : [4096, 16384])
+    return run('figure', flags, [
+      ...planFigure({ ...filters, seqlens, lines, nHeads: flags.heads }),
+      ...(flags.line.includes('Keyformer') ? planKeyformer({ ...filters, seqlens: prompts }) : []),
+    ])
   })
 
 addPrecisionCommands(program)

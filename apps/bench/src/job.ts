@@ -1,3 +1,4 @@
+import type { KeyformerJob } from './approximations/measure-keyformer'
 import type { LinformerJob } from './approximations/measure-linformer'
 import type { AttentionShape, Pass } from './attention/problem'
 import type { GemmShape } from './gemm'
@@ -59,7 +60,7 @@ export interface PeakJob {
 }
 
 /** What one process measures. */
-export type MeasurementJob = AttentionJob | GemmJob | TrainingJob | SparseJob | LinformerJob
+export type MeasurementJob = AttentionJob | GemmJob | TrainingJob | SparseJob | LinformerJob | KeyformerJob
 export type Job = MeasurementJob | PeakJob
 
 /** The runtime whose peak bounds a contender. */

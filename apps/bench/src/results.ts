@@ -23,6 +23,8 @@ export interface Measurement {
   }
   /** Where a training step's time goes. */
   readonly profile?: StepProfile
+  /** Of an approximation, ‖out − exact‖/‖exact‖. */
+  readonly relativeError?: number
 }
 
 /** What was to be measured. */
@@ -48,6 +50,7 @@ export interface Row extends Subject {
   readonly bytesPerSecond: number | null
   readonly shareOfBandwidth: number | null
   readonly profile?: StepProfile
+  readonly relativeError?: number
   /** Why there is no time. */
   readonly rejected: string | null
   /** What the row took, with its process's start and its check. */
@@ -56,7 +59,7 @@ export interface Row extends Subject {
 
 /** A row that is unchecked, wrong, disturbed throughout or faster than the machine can be gets no time. */
 export function judge(subject: Subject, measurement: Measurement, peak: Peak, seconds: number, keepDisturbed = false): Row {
-  const { device, flops, bytes, checks, timing, memory, profile } = measurement
+  const { device, flops, bytes, checks, timing, memory, profile, relativeError } = measurement
   const flopsPerSecond = flops === null ? null : flops / timing.median
   const bytesPerSecond = bytes === null ? null : bytes / timing.median
   const rejected = reasonToReject(checks, flopsPerSecond ?? 0, peak.flopsPerSecond) ?? (keepDisturbed ? null : reasonToRetake(timing))
@@ -74,6 +77,7 @@ export function judge(subject: Subject, measurement: Measurement, peak: Peak, se
     bytesPerSecond,
     shareOfBandwidth: bytesPerSecond === null ? null : bytesPerSecond / peak.bytesPerSecond,
     ...(profile ? { profile } : {}),
+    ...(relativeError === undefined ? {} : { relativeError }),
     rejected,
     seconds,
   }

@@ -1,4 +1,5 @@
 import { createCpuBackend } from '@tilegrad/kernels-cpu'
+import { measureKeyformer } from './approximations/measure-keyformer'
 import { measureLinformer } from './approximations/measure-linformer'
 import { measureAttention } from './attention/measure'
 import { measureGemm } from './gemm'
@@ -29,6 +30,7 @@ export async function perform(job: Job): Promise<Measurement | Peak> {
   if (job.kind === 'gemm') return measureGemm(job)
   if (job.kind === 'sparse') return measureSparse(job)
   if (job.kind === 'linformer') return measureLinformer(job)
+  if (job.kind === 'keyformer') return measureKeyformer(job)
   const backend = await createCpuBackend(backendOptions(job.contender, job.threads))
   try {
     return job.kind === 'peak' ? await measurePeaks(backend, job.threads) : await measureTraining(backend, job)

@@ -36,6 +36,43 @@ export function planFigure(filters: FigureFilters): Planned[] {
   )
 }
 
+export interface DecodingFilters {
+  readonly contender: BackendName
+  readonly threads: readonly number[]
+  readonly samples: number
+  readonly seqlens: readonly number[]
+}
+
+/** Shares of the prompt that are kept; null: all of it. */
+const cacheShares = [null, 1 / 2, 1 / 4, 1 / 8]
+/** Queries that have nothing in common, and queries that look for much the same, sharply. */
+const dataOfDecoding = [
+  { logitScale: 1, correlation: 0 },
+  { logitScale: 4, correlation: 0.75 },
+]
+
+/** Decoding with Keyformer's cache beside the exact one: one layer, 8 heads of 64. Time does not depend on the data, so the exact one runs once. */
+export function planKeyformer({ contender, threads: counts, samples, seqlens }: DecodingFilters): Planned[] {
+  return counts.flatMap((threads) =>
+    seqlens.flatMap((seqlen) =>
+      dataOfDecoding.flatMap((data, i) =>
+        cacheShares
+          .filter((cacheShare) => cacheShare !== null || i === 0)
+          .map((cacheShare): Planned => {
+            const shape = { seqlen, nHeads: 8, headDim: 64, ...data }
+            const name =
+              cacheShare === null
+                ? `all of N ${seqlen} H 8 D 64`
+                : `1/${1 / cacheShare} of N ${seqlen} H 8 D 64, scale ${data.logitScale} corr ${data.correlation}`
+            const parameters = { ...shape, cacheShare: cacheShare ?? 1 }
+            const subject = { benchmark: 'keyformer', name, contender: cacheShare === null ? 'exact' : 'Keyformer', threads, parameters }
+            return { subject, job: { kind: 'keyformer', contender, cacheShare, ...shape, threads, samples }, impossible: null }
+          }),
+      ),
+    ),
+  )
+}
+
 function figureRow({ contender, samples }: FigureFilters, line: FigureLine, shape: AttentionShape, threads: number): Planned {
   const pass = 'forward+backward'
   const subject = { benchmark: 'figure', name: `${pass} ${nameOf(shape)}`, contender: line, threads, parameters: { pass, ...shape } }
