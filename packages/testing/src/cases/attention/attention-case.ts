@@ -20,6 +20,8 @@ export interface AttentionCase {
   readonly layout: Layout
   /** Standard deviation of q; scores are this times 1 at the default softmaxScale. */
   readonly logits: number
+  /** Scores grow or fall a hundredfold along the keys, so that the row maximum rises from tile to tile, in whichever order tiles are visited. */
+  readonly keys?: 'rising' | 'falling'
   /** Options that are plain numbers. */
   readonly options: Omit<AttentionBackwardOptions, 'alibiSlopes' | 'bias' | 'sink' | 'cuSeqlensQ' | 'cuSeqlensK' | 'blockMask'>
   readonly alibi?: AlibiCase
@@ -129,13 +131,19 @@ export function attentionInputs(of: AttentionCase, random: Random): AttentionInp
   }
   return {
     q: make([...rowsQ, nHeads, headDim], logits),
-    k: make([...rowsK, nHeadsK, headDim]),
+    k: alongKeys(make([...rowsK, nHeadsK, headDim]), of.keys),
     v: make([...rowsK, nHeadsK, headDimV]),
     dout: make([...rowsQ, nHeads, headDimV]),
     ...(alibi && { alibiSlopes: alibiInput(alibi, batchSize, nHeads) }),
     ...(bias && { bias: biasInput(bias, of, random) }),
     ...(sink && { sink: host([nHeads], turns(sink, nHeads), { type: 'f32' }) }),
   }
+}
+
+function alongKeys(k: HostTensor, keys: AttentionCase['keys']): HostTensor {
+  if (!keys) return k
+  const scale = (at: number) => (keys === 'rising' ? at : k.data.length - at) / k.data.length
+  return { ...k, data: Float32Array.from(k.data, (value, at) => value * 10 ** (2 * scale(at) - 1)) }
 }
 
 function turns(values: readonly number[], length: number): Float32Array {

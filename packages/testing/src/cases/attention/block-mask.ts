@@ -50,6 +50,7 @@ export function blockMaskCases(sizes: Sizes): KernelCase[] {
     masked({ seed: 6, blockN: 128 }, { options: { windowSize: [70, 9] } }),
     masked({ seed: 7, full: 0.6 }, { seqlenQ: at.seqlenK, seqlenK: at.seqlenQ, options: { causal: true, windowSize: [100, -1] } }),
     masked({ seed: 8 }, { headDim: 72, headDimV: 40, logits: 20, options: { softcap: 10 } }),
+    masked({ seed: 12 }, { seqlenQ: 70, seqlenK: 800, keys: 'rising' }),
     // Lengths within one tile, of whole tiles, and of none.
     masked({ full: 0, partial: 1, kinds: 1 }, { seqlenQ: 1, seqlenK: 1 }),
     masked({ full: 0, partial: 1, kinds: 1 }, { seqlenQ: 128, seqlenK: 64 }),

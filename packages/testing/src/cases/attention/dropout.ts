@@ -23,6 +23,7 @@ export function dropoutCases(sizes: Sizes): KernelCase[] {
     dropout({ dropoutP: 0.2, seed: 5 }, { batchSize: 2, seqlenQ: 65, seqlenK: 65, nHeads: 3, nHeadsK: 3, layout: 'packed' }),
     dropout({ dropoutP: 0.4, seed: 6 }, { headDim: 40, headDimV: 17, logits: 20 }),
     dropout({ dropoutP: 0.5, seed: 8 }, { seqlenQ: 1, seqlenK: sizes === 'full' ? 4097 : 1025, nHeads: 2, nHeadsK: 1 }),
+    dropout({ dropoutP: 0.5, seed: 9 }, { seqlenK: 701, nHeads: 2, nHeadsK: 1, keys: 'rising' }),
     dropout({ dropoutP: 0.5, seed: 9 }, { seqlenQ: 1, seqlenK: 1 }),
     dropout({ dropoutP: 0.5, seed: 9 }, { seqlenQ: 4, seqlenK: 0 }),
     // Counters are (b·Hq + h, i, j) within each sequence.

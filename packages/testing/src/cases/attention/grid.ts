@@ -51,6 +51,7 @@ export function gridCases(sizes: Sizes): KernelCase[] {
     ...layoutCases(),
     ...emptyRowCases(),
     ...splitCases(full),
+    ...manyTilesCases(),
     ...drawnCases(full ? 64 : 10),
   ]
 }
@@ -146,6 +147,15 @@ function splitCases(full: boolean): KernelCase[] {
   return [1, 3, 8].flatMap((seqlenQ) => [
     attention({ seqlenQ, seqlenK, nHeads: 1, nHeadsK: 1, headDim: 64, options: { causal: true } }),
     attention({ seqlenQ, seqlenK: seqlenK - 37, nHeads: 2, nHeadsK: 1, headDim: 40, options: { windowSize: [700, 0] } }),
+  ])
+}
+
+/** More keys than any tile holds, whose scores rise or fall: what was summed so far is rescaled, by a lot. */
+function manyTilesCases(): KernelCase[] {
+  return (['rising', 'falling'] as const).flatMap((keys) => [
+    attention({ seqlenQ: 70, seqlenK: 700, nHeads: 2, nHeadsK: 1, headDim: 32, keys }),
+    attention({ seqlenQ: 300, seqlenK: 300, nHeads: 1, nHeadsK: 1, headDim: 40, keys, options: { causal: true } }),
+    attention({ seqlenQ: 2, seqlenK: 1500, nHeads: 2, nHeadsK: 1, headDim: 32, keys }),
   ])
 }
 

@@ -32,6 +32,7 @@ export function alibiCases(sizes: Sizes): KernelCase[] {
     alibi({ alibi: { axes: 'H', slopes: [1e4, -1e4] } }),
     alibi({ seqlenQ: 1, seqlenK: 300, nHeadsK: 4 }),
     alibi({ seqlenQ: 3, seqlenK: sizes === 'full' ? 4096 : 1024, nHeads: 2, nHeadsK: 1, options: { causal: true } }),
+    alibi({ seqlenK: 700, nHeads: 2, nHeadsK: 1, keys: 'rising' }),
     alibi({ headDim: 40, headDimV: 17 }),
     alibi({ seqlenQ: 5, seqlenK: 0 }),
     alibi({ options: { optionGradients: [] } }),
@@ -87,6 +88,7 @@ export function biasCases(sizes: Sizes): KernelCase[] {
     bias({ axes: 'BHQK' }, { batchSize: 1, seqlenQ: 133, seqlenK: 70, options: { causal: true } }),
     bias({ axes: '1HQK' }, { seqlenQ: 1, seqlenK: 300 }),
     bias({ axes: '111K' }, { batchSize: 1, seqlenQ: 3, seqlenK: sizes === 'full' ? 4096 : 1024, nHeads: 2, nHeadsK: 1 }),
+    bias({ axes: 'BHQK', hidden: 0.5 }, { batchSize: 1, seqlenK: 700, nHeads: 2, nHeadsK: 1, keys: 'falling' }),
     bias({ axes: 'HQK' }, { headDim: 17, headDimV: 40, nHeads: 3, nHeadsK: 1 }),
     bias({ axes: 'BHQK' }, { seqlenK: 0 }),
     bias({ axes: '11QK' }, { options: { optionGradients: [] } }),
@@ -114,6 +116,7 @@ export function sinkCases(sizes: Sizes): KernelCase[] {
     // Few queries and many keys, which backends split and merge: the sink counts once.
     sink({ seqlenQ: 1, seqlenK: sizes === 'full' ? 8192 : 2048, nHeads: 2, nHeadsK: 1, sink: [6, 8] }),
     sink({ seqlenQ: 3, seqlenK: 2000, nHeads: 2, nHeadsK: 1, sink: [6, 8], options: { windowSize: [700, 0] } }),
+    sink({ seqlenK: 700, nHeads: 2, nHeadsK: 1, keys: 'rising' }),
     sink({ headDim: 111, headDimV: 64 }),
     sink({ options: { optionGradients: [] } }),
   ]

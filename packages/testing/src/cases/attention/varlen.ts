@@ -44,6 +44,14 @@ export function varlenCases(sizes: Sizes): KernelCase[] {
       [64, 128, 63, 65, 1].map((length) => [length, length] as const),
       { options: { causal: true } },
     ),
+    varlen(
+      [
+        [3, 5],
+        [70, 500],
+        [90, 333],
+      ],
+      { keys: 'falling', options: { causal: true } },
+    ),
     // Nothing at all: no sequences, and sequences without rows.
     varlen([]),
     varlen([
