@@ -1,76 +1,17 @@
 import type { AttentionBackwardOptions, Backend, BlockMask, Tensor } from '@tilegrad/tensor'
-import { type HostTensor, host, type Layout } from '../../host-tensor'
+import { type HostTensor, host } from '../../host-tensor'
 import { type KernelCase, kernelCase, magnitudes, type Outputs, orDispose } from '../../kernel-case'
 import type { Random } from '../../random'
 import { type RandomMask, randomMask } from '../../random-mask'
 import { softmaxTerms } from '../../tolerance'
+import { type AlibiCase, type AttentionCase, attentionCase, type BiasCase, biasShape, describeCase, lengthsOf } from './attention-data'
 import { bruteForceAttention } from './brute-force'
-
-/** Sizes and options of one attention case, forward and backward. All of it is plain data, so that it names the case. */
-export interface AttentionCase {
-  readonly batchSize: number
-  readonly seqlenQ: number
-  readonly seqlenK: number
-  /** Lengths of a packed batch; batchSize, seqlenQ and seqlenK above then mean nothing. */
-  readonly sequences?: readonly (readonly [seqlenQ: number, seqlenK: number])[]
-  readonly nHeads: number
-  readonly nHeadsK: number
-  readonly headDim: number
-  readonly headDimV: number
-  readonly layout: Layout
-  /** Standard deviation of q; scores are this times 1 at the default softmaxScale. */
-  readonly logits: number
-  /** Scores grow or fall a hundredfold along the keys, so that the row maximum rises from tile to tile, in whichever order tiles are visited. */
-  readonly keys?: 'rising' | 'falling'
-  /** Options that are plain numbers. */
-  readonly options: Omit<AttentionBackwardOptions, 'alibiSlopes' | 'bias' | 'sink' | 'cuSeqlensQ' | 'cuSeqlensK' | 'blockMask'>
-  readonly alibi?: AlibiCase
-  readonly bias?: BiasCase
-  /** Sinks that heads take turns with. */
-  readonly sink?: readonly number[]
-  readonly mask?: RandomMask
-}
-
-export interface AlibiCase {
-  /** A slope for each head, or for each batch entry and head. */
-  readonly axes: 'H' | 'BH'
-  /** Slopes that heads take turns with. */
-  readonly slopes: readonly number[]
-  readonly layout?: Layout
-}
-
-export interface BiasCase {
-  /** A letter per axis: `B`, `H`, `Q` (seqlenQ), `K` (seqlenK) or `1`; `''` is a scalar. */
-  readonly axes: string
-  readonly layout?: Layout
-  /** Standard deviation. Default 1. */
-  readonly scale?: number
-  /** Share of elements that are −∞, or `'rows'`: every third along the axis of queries. Default 0. */
-  readonly hidden?: number | 'rows'
-}
-
-const BASE: AttentionCase = {
-  batchSize: 1,
-  seqlenQ: 113,
-  seqlenK: 203,
-  nHeads: 2,
-  nHeadsK: 2,
-  headDim: 64,
-  headDimV: 64,
-  layout: 'contiguous',
-  logits: 1,
-  options: {},
-}
 
 type InputName = 'q' | 'k' | 'v' | 'dout' | LearnableName
 type LearnableName = 'alibiSlopes' | 'bias' | 'sink'
 
 /** Tensors of a case; the learnable ones where it has them. */
 export type AttentionInputs<T> = Readonly<Record<'q' | 'k' | 'v' | 'dout', T>> & Partial<Readonly<Record<LearnableName, T>>>
-
-export function attentionCase(overrides: Partial<AttentionCase>): AttentionCase {
-  return { ...BASE, ...overrides, headDimV: overrides.headDimV ?? overrides.headDim ?? BASE.headDimV }
-}
 
 /** out, lse and every gradient of a case. */
 export function attention(overrides: Partial<AttentionCase>, group = 'attention'): KernelCase {
@@ -90,33 +31,6 @@ function forwardAndBackward({ kernels }: Backend, inputs: AttentionInputs<Tensor
   const { out, lse } = kernels.attentionForward(q, k, v, options)
   const gradient = orDispose([out, lse], () => kernels.attentionBackward(dout, q, k, v, out, lse, optionsOf(of, inputs)))
   return { forward: { out, lse }, gradient: { ...gradient } }
-}
-
-/** Lengths of a case, equal or not. */
-export function lengthsOf({ batchSize, seqlenQ, seqlenK, sequences }: AttentionCase) {
-  const lengths = sequences ?? Array.from({ length: batchSize }, () => [seqlenQ, seqlenK] as const)
-  const cuSeqlensQ = offsets(lengths.map(([length]) => length))
-  const cuSeqlensK = offsets(lengths.map(([, length]) => length))
-  return {
-    batchSize: lengths.length,
-    seqlenQ: Math.max(sequences ? 0 : seqlenQ, ...lengths.map(([length]) => length)),
-    seqlenK: Math.max(sequences ? 0 : seqlenK, ...lengths.map(([, length]) => length)),
-    cuSeqlensQ,
-    cuSeqlensK,
-    totalQ: cuSeqlensQ.at(-1) as number,
-    totalK: cuSeqlensK.at(-1) as number,
-  }
-}
-
-function offsets(lengths: readonly number[]): Int32Array {
-  const sums = Int32Array.of(0, ...lengths)
-  for (let b = 1; b < sums.length; b++) sums[b] = (sums[b] as number) + (sums[b - 1] as number)
-  return sums
-}
-
-export function biasShape({ axes }: BiasCase, of: AttentionCase): number[] {
-  const sizes: Record<string, number> = { B: of.batchSize, H: of.nHeads, Q: of.seqlenQ, K: of.seqlenK, 1: 1 }
-  return [...axes].map((axis) => sizes[axis] as number)
 }
 
 /** Seeded elements of every tensor of a case. */
@@ -223,18 +137,4 @@ async function attentionTerms(
 async function learnableTerms(inputs: AttentionInputs<Tensor>, of: AttentionCase): Promise<Record<string, number>> {
   const entries = Object.entries<Tensor>(inputs).map(async ([name, tensor]) => [name, await tensor.read()] as const)
   return bruteForceAttention(of, Object.fromEntries(await Promise.all(entries)) as never).terms
-}
-
-export function describeCase(of: AttentionCase): string {
-  const { batchSize, seqlenQ, seqlenK, sequences, nHeads, nHeadsK, headDim, headDimV, layout, logits, options, ...tensors } = of
-  const heads = nHeads === nHeadsK ? `${nHeads}` : `${nHeads}/${nHeadsK}`
-  const lengths = sequences ? `varlen ${sequences.map((pair) => pair.join('×')).join(' ')}` : `B ${batchSize} Sq ${seqlenQ} Sk ${seqlenK}`
-  const parts = [
-    `${lengths} H ${heads} D ${headDim}${headDimV === headDim ? '' : `/${headDimV}`}`,
-    layout === 'contiguous' ? '' : layout,
-    logits === 1 ? '' : `logits × ${logits}`,
-    Object.keys(options).length > 0 ? JSON.stringify(options) : '',
-    ...Object.entries(tensors).map(([name, value]) => (value === undefined ? '' : `${name} ${JSON.stringify(value)}`)),
-  ]
-  return parts.filter(Boolean).join(' ')
 }

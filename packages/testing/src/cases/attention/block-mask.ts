@@ -1,7 +1,8 @@
 import type { KernelCase } from '../../kernel-case'
 import type { RandomMask } from '../../random-mask'
 import type { Sizes } from '../sizes'
-import { type AttentionCase, attention } from './attention-case'
+import { attention } from './attention-case'
+import type { AttentionCase } from './attention-data'
 
 const BLOCKS = [
   [64, 64],

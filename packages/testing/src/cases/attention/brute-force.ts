@@ -1,6 +1,6 @@
 import { attentionRandomWord } from '@tilegrad/core-math'
 import { maskSees } from '../../random-mask'
-import { type AttentionCase, type BiasCase, biasShape, lengthsOf } from './attention-case'
+import { type AttentionCase, type BiasCase, biasShape, lengthsOf } from './attention-data'
 
 type Elements = ArrayLike<number>
 

@@ -3,7 +3,8 @@ import type { AttentionOptions, Backend, Kernels, Tensor } from '@tilegrad/tenso
 import { type KernelCase, orDispose } from '../../kernel-case'
 import type { ConformanceCase } from '../conformance-case'
 import type { Sizes } from '../sizes'
-import { type AttentionCase, attention } from './attention-case'
+import { attention } from './attention-case'
+import type { AttentionCase } from './attention-data'
 
 const GROUP = 'attention dropout'
 

@@ -4,7 +4,8 @@ import { type KernelCase, kernelCase, magnitudes, orDispose } from '../../kernel
 import type { Random } from '../../random'
 import { softmaxTerms } from '../../tolerance'
 import type { Sizes } from '../sizes'
-import { type AttentionCase, type AttentionInputs, attentionCase, attentionInputs, describeCase, optionsOf } from './attention-case'
+import { type AttentionInputs, attentionInputs, optionsOf } from './attention-case'
+import { type AttentionCase, attentionCase, describeCase } from './attention-data'
 
 const GROUP = 'attention inspection'
 const AT = { batchSize: 2, seqlenQ: 37, seqlenK: 70, nHeads: 4, nHeadsK: 2, headDim: 32 } as const

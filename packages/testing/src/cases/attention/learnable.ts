@@ -1,7 +1,8 @@
 import type { AttentionOptions } from '@tilegrad/tensor'
 import type { KernelCase } from '../../kernel-case'
 import type { Sizes } from '../sizes'
-import { type AttentionCase, attention, type BiasCase } from './attention-case'
+import { attention } from './attention-case'
+import type { AttentionCase, BiasCase } from './attention-data'
 
 const AT = { seqlenQ: 70, seqlenK: 133, nHeads: 4, nHeadsK: 2, headDim: 32 } as const
 const MASKS: readonly AttentionOptions[] = [

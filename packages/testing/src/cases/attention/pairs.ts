@@ -2,7 +2,8 @@ import type { Layout } from '../../host-tensor'
 import type { KernelCase } from '../../kernel-case'
 import { pairwise } from '../../pairwise'
 import type { Sizes } from '../sizes'
-import { type AttentionCase, attention } from './attention-case'
+import { attention } from './attention-case'
+import type { AttentionCase } from './attention-data'
 
 /** Values of every option, and the sizes, layouts and groupings that they meet. */
 function pairFactors(sizes: Sizes) {

@@ -1,7 +1,8 @@
 import type { AttentionOptions } from '@tilegrad/tensor'
 import type { KernelCase } from '../../kernel-case'
 import type { Sizes } from '../sizes'
-import { type AttentionCase, attention } from './attention-case'
+import { attention } from './attention-case'
+import type { AttentionCase } from './attention-data'
 
 type Sequences = readonly (readonly [seqlenQ: number, seqlenK: number])[]
 
