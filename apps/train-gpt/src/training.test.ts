@@ -103,6 +103,9 @@ describe('a run', () => {
   it.each([
     ['gpt2 with characters', ['--arch', 'gpt2', '--tokenizer', 'char']],
     ['grouped heads and a window', ['--kv-heads', '1', '--pattern', 'window:size=16']],
+    ['block-sparse layers in turn', ['--pattern', 'local-global:window=16,global-tokens=4,block-size=64/dense', '--layers', '2']],
+    ['ALiBi, sinks and dropout', ['--positions', 'alibi', '--sink', '--attention-dropout', '0.1']],
+    ['separate documents', ['--documents', 'separate', '--batch', '2']],
     ['standard attention', ['--attention', 'standard']],
     ['activation checkpointing', ['--checkpoint-activations']],
     ['WebAssembly', ['--runtime', 'wasm']],
@@ -116,7 +119,7 @@ describe('a run', () => {
 
   it('plans its steps where only the time is given', async () => {
     const out = small.path('planned')
-    const ended = await run('train', ...small.flags, '--out', out, '--minutes', '0.05', '--warmup', '3')
+    const ended = await run('train', ...small.flags, '--out', out, '--minutes', '0.1', '--warmup', '3')
     expect(ended.code, ended.stderr).toBe(0)
     const planned = Number(/planned (\d+) steps/.exec(ended.stderr)?.[1])
     const state = (await findCheckpoint(runFolder(out)))?.state
