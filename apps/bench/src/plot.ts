@@ -11,13 +11,11 @@ export interface Plot {
 }
 
 /** As SVG. */
-export async function drawLines({ title, y, logarithmic, points }: Plot): Promise<string> {
-  const [vega, vegaLite] = await Promise.all([import('vega'), import('vega-lite')])
+export function drawLines({ title, y, logarithmic, points }: Plot): Promise<string> {
   const seqlens = [...new Set(points.map(({ seqlen }) => seqlen))].sort((a, b) => a - b)
-  const spec: TopLevelSpec = {
+  return svg({
     width: 480,
     height: 300,
-    background: 'white',
     title,
     data: { values: [...points] },
     mark: { type: 'line', point: true },
@@ -26,6 +24,12 @@ export async function drawLines({ title, y, logarithmic, points }: Plot): Promis
       y: { field: 'value', type: 'quantitative', title: y, scale: logarithmic ? { type: 'log' } : { zero: true } },
       color: { field: 'series', type: 'nominal', title: 'with' },
     },
-  }
-  return new vega.View(vega.parse(vegaLite.compile(spec).spec), { renderer: 'none' }).toSVG()
+  })
+}
+
+/** Draws what vega-lite describes, on white. */
+export async function svg(spec: TopLevelSpec): Promise<string> {
+  const [vega, vegaLite] = await Promise.all([import('vega'), import('vega-lite')])
+  const whole = { background: 'white', config: { legend: { labelLimit: 300 } }, ...spec }
+  return new vega.View(vega.parse(vegaLite.compile(whole).spec), { renderer: 'none' }).toSVG()
 }

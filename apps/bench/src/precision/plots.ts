@@ -1,4 +1,4 @@
-import type { TopLevelSpec } from 'vega-lite'
+import { svg } from '../plot'
 import { algorithms, type ErrorRow, results } from './errors'
 import { curves, type LossReport } from './loss-curves'
 
@@ -101,11 +101,4 @@ export function lossCurves({ curves: trained }: LossReport): Promise<string> {
 
 function colour(field: string, domain: readonly string[]) {
   return { field, type: 'nominal', title: null, scale: { domain: [...domain], range: ['#2563eb', '#ea580c', '#64748b'] } } as const
-}
-
-async function svg(spec: TopLevelSpec): Promise<string> {
-  const [vega, vegaLite] = await Promise.all([import('vega'), import('vega-lite')])
-  return new vega.View(vega.parse(vegaLite.compile({ background: 'white', config: { legend: { labelLimit: 300 } }, ...spec }).spec), {
-    renderer: 'none',
-  }).toSVG()
 }

@@ -1,9 +1,13 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { figurePlot } from '../approximations/plots'
+import { figureSection, keyformerSection } from '../approximations/report'
 import { formatMachine } from '../machine'
 import { drawLines } from '../plot'
 import { profileHeader, profileLines } from '../profile'
 import { gigaflops, percent, type Report, type Row, rate } from '../results'
+import { sparsityPlot } from '../sparsity/plots'
+import { sparsitySection } from '../sparsity/report'
 import { groups, milliseconds, pivot, table, threadsOf } from './markdown'
 import { memoryTable } from './memory'
 import { mergeReports } from './merge'
@@ -16,6 +20,10 @@ export async function writeMeasurements(json: readonly string[], folder: string)
   if (report.keptDisturbed) throw new Error(`${json} has times that other processes disturbed (--busy): it is not for publication`)
   mkdirSync(join(folder, 'plots'), { recursive: true })
   for (const [name, plot] of plotsOf(report.rows)) writeFileSync(join(folder, 'plots', `${name}.svg`), await drawLines(plot))
+  const drawings = { sparsity: await sparsityPlot(report.rows), figure: await figurePlot(report.rows) }
+  for (const [name, drawing] of Object.entries(drawings)) {
+    if (drawing !== null) writeFileSync(join(folder, 'plots', `${name}.svg`), drawing)
+  }
   writeFileSync(join(folder, 'measurements.md'), measurementsOf(report))
 }
 
@@ -78,6 +86,9 @@ export function measurementsOf(report: Report): string {
       memoryTable(of, machine.caches),
       ...images(true),
     ]),
+    ...section('figure', figureSection),
+    ...section('sparsity', sparsitySection),
+    ...section('keyformer', keyformerSection),
   ]
   return `${parts.join('\n\n')}\n`
 }
