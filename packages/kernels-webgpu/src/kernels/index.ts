@@ -12,7 +12,7 @@ import { fmaPeak } from './fma-peak'
 import { gelu, geluKernels } from './gelu'
 import { layerNorm, layerNormKernels } from './layer-norm'
 import { linearCrossEntropyKernels } from './linear-cross-entropy'
-import { matmul, matmulKernels } from './matmul'
+import { matmul, matmulBySubgroups, matmulKernels } from './matmul'
 import { rmsNorm, rmsNormKernels } from './rms-norm'
 import { rope, ropeKernels } from './rope'
 import { softmax, softmaxKernels } from './softmax'
@@ -33,6 +33,7 @@ export const shaders: readonly Shader[] = [
   gelu,
   layerNorm,
   matmul,
+  matmulBySubgroups,
   rmsNorm,
   rope,
   softmax,

@@ -3,6 +3,8 @@ import type { KernelContext, View } from '../kernel-context'
 import { type Constants, combinations, defineShader } from '../shader'
 import { activationsWgsl } from '../shaders/libraries'
 import text from '../shaders/matmul.wgsl'
+import subgroups from '../shaders/matmul-subgroups.wgsl'
+import tiles from '../shaders/matmul-tiles.wgsl'
 import type { WebGPUTensor } from '../tensor'
 import { resultOf } from './rows'
 
@@ -21,27 +23,47 @@ const TILES = [
   { TILE_M: 64, TILE_N: 64, TILE_K: 16, THREAD_M: 8, THREAD_N: 4 },
   { TILE_M: 32, TILE_N: 32, TILE_K: 16, THREAD_M: 4, THREAD_N: 4 },
 ] as const
-type Tile = (typeof TILES)[number]
 
-function typesOf([a, b, out]: readonly [string, string, string], vector: boolean): Constants {
-  const types = { VectorA: `vec4<${a}>`, VectorB: `vec4<${b}>`, BiasElement: b, OutElement: out, Value: 'f32' }
-  return { StoredA: vector ? types.VectorA : a, StoredB: vector ? types.VectorB : b, ...types, VECTOR: vector }
+/** Tiles of subgroups, from large to small. */
+const SUBGROUP_TILES = [
+  { TILE_M: 16, TILE_N: 128, TILE_K: 4, THREAD_M: 16, THREAD_N: 4 },
+  { TILE_M: 16, TILE_N: 32, TILE_K: 4, THREAD_M: 16, THREAD_N: 4 },
+] as const
+/** Sizes of subgroups for which those are made: the ones of adapters in software. */
+const SUBGROUP_SIZES = [4, 8] as const
+
+type Tile = (typeof TILES | typeof SUBGROUP_TILES)[number]
+
+/** @param stored `element` for results stored one by one, `vector` for fours */
+function typesOf([a, b, out]: readonly [string, string, string], vector: boolean, stored: 'element' | 'vector'): Constants {
+  const types = { VectorA: `vec4<${a}>`, VectorB: `vec4<${b}>`, BiasElement: b, StoredOut: stored === 'vector' ? `vec4<${out}>` : out }
+  return { StoredA: vector ? types.VectorA : a, StoredB: vector ? types.VectorB : b, ...types, Value: 'vec4<f32>', VECTOR: vector }
 }
+
+const transposes = combinations({ TRANSPOSE_A: [false, true], TRANSPOSE_B: [false, true] })
 
 export const matmul = defineShader(
   'matmul',
   text,
   TYPES.flatMap((types) =>
-    TILES.flatMap((tile) =>
-      combinations({ VECTOR: [true, false], TRANSPOSE_A: [false, true], TRANSPOSE_B: [false, true] }).map((flags) => ({
-        ...typesOf(types, flags.VECTOR === true),
-        TRANSPOSE_A: flags.TRANSPOSE_A as boolean,
-        TRANSPOSE_B: flags.TRANSPOSE_B as boolean,
-        ...tile,
-      })),
+    [true, false].flatMap((vector) =>
+      TILES.flatMap((tile) => transposes.map((transposed) => ({ ...typesOf(types, vector, 'element'), ...transposed, ...tile }))),
     ),
   ),
-  [activationsWgsl],
+  [{ name: 'matmul-tiles.wgsl', text: tiles }, activationsWgsl],
+)
+
+export const matmulBySubgroups = defineShader(
+  'matmul',
+  text,
+  TYPES.flatMap((types) =>
+    SUBGROUP_SIZES.flatMap((SUBGROUP) =>
+      SUBGROUP_TILES.flatMap((tile) =>
+        transposes.map((transposed) => ({ ...typesOf(types, true, 'vector'), ...transposed, ...tile, SUBGROUPS: true, SUBGROUP })),
+      ),
+    ),
+  ),
+  [{ name: 'matmul-subgroups.wgsl', text: subgroups }, activationsWgsl],
 )
 
 /** Matrix products in shaders/matmul.wgsl. */
@@ -87,21 +109,24 @@ export function runMatmul(ctx: KernelContext, given: MatmulProblem, a: Tensor, b
   const epilogue = bias !== undefined || preActivation !== undefined || activation === 'gelu'
   const biasView = bias ? ctx.view(bias) : undefined
   const preActivationView = preActivation ? ctx.view(preActivation) : undefined
-  const tile = tileFor(batch, m, n)
   const columns = [transposeA ? m : k, transposeB ? k : n]
   const vector = [matricesA, matricesB].every(({ start, rowStride, batchStride }, i) =>
     [start, rowStride, batchStride, columns[i] as number].every((value) => value % 4 === 0),
   )
+  const fours = vector && n % 4 === 0 && result.start % 4 === 0 && (preActivationView?.start ?? 0) % 4 === 0
+  const lanes = fours ? SUBGROUP_SIZES.find((size) => ctx.subgroupSizes?.min === size && ctx.subgroupSizes.max === size) : undefined
+  const tile = tileFor(lanes ? SUBGROUP_TILES : TILES, lanes ? ENOUGH_WORKGROUPS_IN_SOFTWARE : ENOUGH_WORKGROUPS, batch, m, n)
   const most = ctx.limits.maxComputeWorkgroupsPerDimension
   for (let firstBatch = 0; firstBatch < batch; firstBatch += most) {
     ctx.run({
-      shader: matmul,
+      shader: lanes ? matmulBySubgroups : matmul,
       entry: epilogue ? 'matmulEpilogue' : 'matmul',
       constants: {
-        ...typesOf([a.dtype, b.dtype, out.dtype], vector),
+        ...typesOf([a.dtype, b.dtype, out.dtype], vector, lanes ? 'vector' : 'element'),
         TRANSPOSE_A: transposeA,
         TRANSPOSE_B: transposeB,
         ...tile,
+        ...(lanes ? { SUBGROUPS: true, SUBGROUP: lanes } : {}),
       },
       bindings: epilogue
         ? {
@@ -154,11 +179,12 @@ function asMatrices(ctx: KernelContext, tensor: Tensor): Matrices {
   return { ...ctx.view(tensor), rowStride: strides[rank - 2] as number, batchStride: batchStride ?? 0 }
 }
 
-/** Workgroups that keep a GPU busy: below, smaller tiles give more of them. */
+/** Workgroups that keep a GPU busy, or the threads of a processor: below, smaller tiles give more of them. */
 const ENOUGH_WORKGROUPS = 96
+const ENOUGH_WORKGROUPS_IN_SOFTWARE = 8
 
 /** The largest tile of which there are enough to fill the device, or the smallest. */
-function tileFor(batch: number, m: number, n: number): Tile {
-  const enough = ({ TILE_M, TILE_N }: Tile) => batch * Math.ceil(m / TILE_M) * Math.ceil(n / TILE_N) >= ENOUGH_WORKGROUPS
-  return TILES.find(enough) ?? TILES[2]
+function tileFor(tiles: readonly Tile[], workgroups: number, batch: number, m: number, n: number): Tile {
+  const enough = ({ TILE_M, TILE_N }: Tile) => batch * Math.ceil(m / TILE_M) * Math.ceil(n / TILE_N) >= workgroups
+  return tiles.find(enough) ?? (tiles.at(-1) as Tile)
 }
