@@ -2,7 +2,7 @@ import { resolve } from 'node:path'
 import { GPT } from '@tilegrad/transformer'
 import { findCheckpoint } from './checkpoint'
 import { defaultDataFiles, packCorpus, readDocuments } from './data'
-import { openBackend, openDevice } from './device'
+import { type DeviceOptions, openBackend, openDevice } from './device'
 import { RunError, UsageError } from './errors'
 import { printable } from './format'
 import { checkConfig, completeTrainOptions, flagName, type SampleOptions, type TrainOptions, trainFlags } from './options'
@@ -12,7 +12,7 @@ import { createRunFolder, defaultOut, openRunFolder, writeOptions } from './run-
 import { sampleText } from './sample'
 import { stopOnSignals } from './stop'
 import { openTokenizer, savedTokenizer } from './tokenizer'
-import { train } from './train'
+import { trainOnDevices } from './train-on-devices'
 
 /** What a resumed run cannot change, because weights, data order and metrics follow from it. */
 const FIXED = [
@@ -39,6 +39,7 @@ export async function startRun(options: TrainOptions): Promise<Run> {
   const documents = await readDocuments(data ?? (await defaultDataFiles()))
   const tokenizer = await openTokenizer(options.tokenizer, documents)
   const corpus = packCorpus(documents, tokenizer, options)
+  await checkBackend(options)
   const folder = await createRunFolder(options.out ?? defaultOut(new Date()), { ...options, data })
   return { options: { ...options, data }, folder, checkpoint: undefined, tokenizer, corpus }
 }
@@ -64,8 +65,15 @@ export async function resumeRun(path: string, flags: Record<string, unknown>): P
       `the data is not what ${folder.path} was trained on; restore the files, or start a new run with --config ${folder.options} --out FOLDER`,
     )
   }
+  await checkBackend(options)
   if (Object.keys(flags).length > 0) await writeOptions(folder, options)
   return { options, folder, checkpoint, tokenizer, corpus }
+}
+
+/** A run that this machine cannot compute leaves nothing behind. @throws UsageError */
+async function checkBackend(options: DeviceOptions): Promise<void> {
+  const backend = await openBackend(options)
+  await backend.dispose()
 }
 
 /** Trains, shows progress on standard error, and stops cleanly on Ctrl-C. */
@@ -73,12 +81,7 @@ export async function runTraining(run: Run): Promise<void> {
   const progress = createProgress(process.stderr)
   const stopping = stopOnSignals(() => progress.note('stopping: this step is finished and saved; Ctrl-C again quits at once'))
   try {
-    const device = await openDevice(run.options)
-    try {
-      await train(run, { device, progress, stop: stopping.signal })
-    } finally {
-      await device.backend.dispose()
-    }
+    await trainOnDevices(run, { openDevice: () => openDevice(run.options), progress, stop: stopping.signal })
   } finally {
     progress.stop()
     stopping.release()

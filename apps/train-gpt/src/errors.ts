@@ -8,6 +8,11 @@ export class RunError extends Error {
   override readonly name = 'RunError'
 }
 
+/** The device is gone in mid-run, and all that was on it: another one can go on from the last checkpoint. */
+export class DeviceLostError extends Error {
+  override readonly name = 'DeviceLostError'
+}
+
 /** Exit code of a second Ctrl-C, as shells count it: 128 + SIGINT. */
 export const INTERRUPTED = 130
 

@@ -19,8 +19,8 @@ export interface StepRecord {
   readonly tokensPerSecond: number
   /** Model FLOP per second over the machine's measured peak, 0..1. */
   readonly utilisation: number
-  /** Attention's share of the time in kernels, 0..1. */
-  readonly attentionShare: number
+  /** Attention's share of the time in kernels, 0..1; null where the device measures no times. */
+  readonly attentionShare: number | null
   /** Peak bytes that the backend held, and of the process. */
   readonly backendBytes: number
   readonly residentBytes: number

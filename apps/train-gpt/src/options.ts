@@ -145,7 +145,7 @@ export const trainFlags = {
     'tiled attention in linear memory, or the whole matrix of scores for comparison',
   ]),
   checkpointActivations: toggle(MACHINE, 'keep only the input of each block and compute the rest again in the backward pass'),
-  backend: choice(['cpu'], 'cpu', [MACHINE, 'what computes']),
+  backend: choice(['cpu', 'webgpu'], 'cpu', [MACHINE, 'what computes: the processor, or a GPU through WebGPU (npm install webgpu)']),
   runtime: choice(['auto', 'native', 'wasm'], 'auto', [MACHINE, 'of the cpu backend: native addon, WebAssembly, or the first that works']),
   threads: numeric('an integer', (s) => s.optional(), { min: 1 }, [MACHINE, 'n', 'threads of the cpu backend (default: one per core)']),
 

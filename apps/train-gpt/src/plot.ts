@@ -48,9 +48,12 @@ export function throughputCurve(records: readonly MetricsRecord[], theme: Theme)
 
 export function shareCurve(records: readonly MetricsRecord[], theme: Theme): Promise<string> {
   const steps = stepsOf(records)
+  const timed = steps.flatMap(({ step, attentionShare }): [number, number][] =>
+    attentionShare === null ? [] : [[step, 100 * attentionShare]],
+  )
   const lines = [
     { name: 'FLOP utilisation', points: averaged(steps.map((r) => [r.step, 100 * r.utilisation])) },
-    { name: "attention's share of kernel time", points: averaged(steps.map((r) => [r.step, 100 * r.attentionShare])) },
+    ...(timed.length > 0 ? [{ name: "attention's share of kernel time", points: averaged(timed) }] : []),
   ]
   return chart(lines, { y: 'percent', zero: true }, theme)
 }

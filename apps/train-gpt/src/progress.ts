@@ -84,7 +84,7 @@ function describeStep(record: StepRecord, etaSeconds: number): string {
     `ETA ${formatDuration(etaSeconds)}`,
     `${formatCount(record.tokensPerSecond)} tok/s`,
     `${formatShare(record.utilisation)} of peak`,
-    `attention ${formatShare(record.attentionShare)}`,
+    ...(record.attentionShare === null ? [] : [`attention ${formatShare(record.attentionShare)}`]),
     formatBytes(record.residentBytes),
   ].join(' · ')
 }

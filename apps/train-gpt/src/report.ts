@@ -57,6 +57,7 @@ function summary(records: readonly MetricsRecord[], facts: ReportFacts): string 
   const validation = records.filter((r): r is ValidationRecord => r.type === 'validation').at(-1)
   const seconds = steps.reduce((sum, r) => sum + r.seconds, 0)
   const mean = (pick: (r: StepRecord) => number) => steps.reduce((sum, r) => sum + pick(r) * r.seconds, 0) / seconds
+  const timed = steps.every((r) => r.attentionShare !== null)
   const largest = (pick: (r: StepRecord) => number) => steps.reduce((max, r) => Math.max(max, pick(r)), 0)
   const cells: [string, string, string][] = []
   if (validation)
@@ -67,7 +68,7 @@ function summary(records: readonly MetricsRecord[], facts: ReportFacts): string 
       ['Steps', `${last.step} of ${facts.totalSteps}`, `${formatCount(last.tokens)} tokens in ${formatDuration(seconds)}`],
       ['Throughput', `${formatCount(mean((r) => r.tokensPerSecond))}`, 'tokens per second'],
       ['FLOP utilisation', formatShare(mean((r) => r.utilisation)), `of a measured peak of ${formatCount(facts.peakFlops)}FLOP/s`],
-      ['Attention', formatShare(mean((r) => r.attentionShare)), 'of the time in kernels'],
+      ['Attention', timed ? formatShare(mean((r) => r.attentionShare ?? 0)) : '–', 'of the time in kernels'],
       ['Memory', formatBytes(largest((r) => r.backendBytes)), `peak of tensors; ${formatBytes(largest((r) => r.residentBytes))} in all`],
     )
   }

@@ -6,7 +6,7 @@ import { bitsPerByte, describeEnd, describeStart, reportFacts } from './announce
 import { checkpointNames, rewindTo, saveCheckpoint, type TrainerState } from './checkpoint'
 import { type Batch, documentOffsets, drawBatch, dropoutSeed, validationBatches } from './data'
 import type { Device } from './device'
-import { describeError, isMistake, RunError } from './errors'
+import { DeviceLostError, describeError, isMistake, RunError } from './errors'
 import { formatDuration, printable } from './format'
 import { MetricsLog, type MetricsRecord, type StepRecord, truncateMetrics } from './metrics'
 import { modelConfig } from './model-config'
@@ -30,15 +30,23 @@ export interface Surroundings {
   readonly progress: Progress
   /** Aborted to finish the step, save and end. */
   readonly stop: AbortSignal
+  /** When this session began, as performance.now() tells it: what the time limit counts from. */
+  readonly started: number
 }
 
-/** Trains until the last step, the time limit or `stop`, and leaves a checkpoint of the last step and a report. */
+/**
+ * Trains until the last step, the time limit or `stop`, and leaves a checkpoint of the last step and a report.
+ * @throws DeviceLostError where the device is gone; RunError, naming the checkpoint to go on from, for what else stops a run
+ */
 export async function train(run: Run, surroundings: Surroundings): Promise<void> {
-  const trainer = new Trainer(run, surroundings, await createModel(run, surroundings.device.backend))
+  const { device } = surroundings
+  const trainer = new Trainer(run, surroundings, await createModel(run, device.backend))
   try {
     await trainer.open()
     await trainer.loop()
   } catch (error) {
+    if ((error as Error).name === 'DeviceError' && (await device.isLost()))
+      throw new DeviceLostError((error as Error).message, { cause: error })
     throw await trainer.withWayOn(error)
   } finally {
     trainer.close()
@@ -68,7 +76,6 @@ class Trainer {
   private readonly validationSet: readonly Batch[]
   private readonly flopsPerStep: number
   private readonly schedule: Schedule
-  private readonly started = performance.now()
   private state: TrainerState
   private records: MetricsRecord[] = []
   private log: MetricsLog | undefined
@@ -311,7 +318,7 @@ class Trainer {
 
   /** Of this session. */
   private elapsed(): number {
-    return (performance.now() - this.started) / 1000
+    return (performance.now() - this.around.started) / 1000
   }
 
   private timeIsUp(): boolean {
