@@ -98,7 +98,7 @@ export class KeyformerCache {
     const { backend, options } = this
     const { headDim, cacheSize } = options
     const slots = cacheSize + 1
-    const { out, probabilities } = backend.scope(() => {
+    const { out, weights } = backend.scope(() => {
       for (const [h, { free }] of this.heads.entries()) {
         const [begin, end] = [
           [0, free, h, 0],
@@ -109,16 +109,19 @@ export class KeyformerCache {
         backend.kernels.copy(ofHead(v), { out: this.v.slice(begin, end) })
       }
       const exact = backend.kernels.attentionForward(q, this.k, this.v)
-      const noisy = this.noisyOptions()
-      const { lse } = backend.kernels.attentionForward(q, this.k, this.v, noisy)
-      return { out: exact.out, probabilities: backend.kernels.attentionRows(q, this.k, lse, [0], noisy) }
+      // Relative to the lse without noise, which decodes without a bias; the sum of what comes out is what is missing.
+      const { lse } = backend.kernels.attentionForward(q, this.k, this.v, { softmaxScale: this.softmaxScale(this.temperature()) })
+      return { out: exact.out, weights: backend.kernels.attentionRows(q, this.k, lse, [0], this.noisyOptions()) }
     })
-    const added = await probabilities.read()
-    probabilities.dispose()
+    const added = await weights.read()
+    weights.dispose()
     for (const [h, head] of this.heads.entries()) {
       head.positions[head.free] = this.position
       head.scores[head.free] = 0
-      for (let slot = 0; slot < slots; slot++) head.scores[slot] = (head.scores[slot] as number) + (added[h * slots + slot] as number)
+      const ofHead = added.subarray(h * slots, (h + 1) * slots)
+      let total = 0
+      for (let slot = 0; slot < slots; slot++) total += ofHead[slot] as number
+      for (let slot = 0; slot < slots; slot++) head.scores[slot] = (head.scores[slot] as number) + (ofHead[slot] as number) / total
       head.free = lowestSlot(head, this.position - options.recentWindow)
     }
     this.step++

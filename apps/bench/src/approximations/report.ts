@@ -14,7 +14,7 @@ export function figureSection(rows: readonly Row[]): string[] {
     '## Runtime and memory over N',
     `FlashAttention's figure 3 (arXiv 2205.14135) from measurements here: forward and backward pass, ${nHeads} head of ${headDim}, float32. All but standard attention run on the
 tiled kernels. Linformer (arXiv 2006.04768) projects to 256 keys, Longformer (arXiv 2004.05150) has a window of 512 and one global token, BigBird (arXiv 2007.14062) blocks of 64, of which 3 in the window, 2 global and 3 random,
-and block-sparse flash the butterfly of blocks of 128, as in the paper. Memory is the peak of tensors, inputs included; masks take O(tiles) beside it.`,
+and block-sparse flash the butterfly of blocks of 128, as in the paper. Memory is the peak of tensors, inputs, projections and masks included.`,
     '![Runtime and memory over N, forward and backward](plots/figure.svg)',
     ...groups(rows, ({ threads }) => threadsOf(threads)).flatMap(([title, of]) => [
       `**ms, ${title}**`,

@@ -1,5 +1,6 @@
 import { pairDensity } from '@tilegrad/block-sparse'
 import { createCpuBackend } from '@tilegrad/kernels-cpu'
+import type { BlockMask } from '@tilegrad/tensor'
 import { type AttentionShape, randomInputs } from '../attention/problem'
 import { upload } from '../attention/tilegrad'
 import { attentionFlops } from '../flops'
@@ -33,7 +34,8 @@ export async function measureSparse(job: SparseJob): Promise<Measurement> {
   backend.resetPeakMemory()
   const attention = new SparseAttention(backend, tensors, job, blockMask)
   const timing = await time({ call: () => attention.call(), sync: () => backend.sync() }, { samples, threads })
-  const memory = { processBytes: Math.max(0, processMemory().peakBytes - before), tensorBytes: backend.memory().peakBytes - atRest }
+  const tensorBytes = backend.memory().peakBytes - atRest + (blockMask === null ? 0 : bytesOf(blockMask))
+  const memory = { processBytes: Math.max(0, processMemory().peakBytes - before), tensorBytes }
 
   const checks = checkBlockSparse(inputs, await attention.result(), shape, blockMask)
   await backend.dispose()
@@ -45,4 +47,10 @@ export async function measureSparse(job: SparseJob): Promise<Measurement> {
 function flopsOf(pass: SparsePass, shape: AttentionShape): number {
   if (pass !== 'backward') return attentionFlops(pass, shape)
   return attentionFlops('forward+backward', shape) - attentionFlops('forward', shape)
+}
+
+/** A mask lies on the host, and is memory that attention takes all the same. */
+function bytesOf(blockMask: BlockMask): number {
+  const { kvOffsets, kvBlocks, kvBits, qOffsets, qBlocks, qBits, bits } = blockMask
+  return [kvOffsets, kvBlocks, kvBits, qOffsets, qBlocks, qBits, bits].reduce((sum, { byteLength }) => sum + byteLength, 0)
 }
