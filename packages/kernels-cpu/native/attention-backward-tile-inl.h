@@ -82,6 +82,7 @@ struct AttentionBackwardTile : AttentionProblem {
     float *p = t.p + at, *ds = t.ds + at, *g = t.g + at;
     // 3. S = q·kᵀ and 4. dP = dout·vᵀ
     for (int64_t j = 0; j < count; j += kNR) {
+      options.prefetchBias(tile.sequence, tile.h, begin, end, tile.keyBase + seen.begin + j);
       VF acc[kMR][kNV];
       clear(acc);
       multiplyAdd<kMR, kNV, int(kTileStride), 1>(size.headDim, t.qRows + s * kTileStride, t.kPanels + (seen.begin + j) * size.headDim, kNR, acc);

@@ -82,6 +82,7 @@ struct AttentionForward : AttentionForwardProblem {
     float* scores = strip.scores;
     int64_t j = 0;
     for (; j + kNR <= count; j += kNR, kPanel += kNR * size.headDim) {
+      options.prefetchBias(s, h, rowBegin, rowEnd, keyBegin + j);
       scorePanel<kMR, kNV>(qPanel, kPanel, scores + j, tileMax);
       if (before.row < kMR) before.exponentiateRow();
     }

@@ -5,6 +5,7 @@
 #include "block-mask-inl.h"
 #include "dropout-inl.h"
 #include "mask-inl.h"
+#include "tile-sizes.h"
 
 namespace tilegrad::TILEGRAD_TARGET {
 
@@ -61,6 +62,13 @@ struct ScoreOptions {
     a.biasPerKey = biasStrides[3] != 0;
     a.seqlenK = s.schedule.seqlenK;
     return a;
+  }
+  // Fetches the bias of rows [rowBegin, rowEnd) and kNR keys, which will be wanted after their products: rows of a bias are too far apart for the hardware to foresee.
+  TILEGRAD_INLINE void prefetchBias(const Sequence& s, int64_t h, int64_t rowBegin, int64_t rowEnd, int64_t key) const {
+    if (!biasStrides[2] || !biasStrides[3]) return;
+    const float* from = bias + s.b * biasStrides[0] + h * biasStrides[1] + key;
+    for (int64_t i = rowBegin; i < rowEnd; i++)
+      for (int64_t j = 0; j < kNR; j += kLineFloats) __builtin_prefetch(from + i * biasStrides[2] + j, 0, 3);
   }
   // row[0 … count) are scores of query i for keys keyBegin on.
   void addRow(const Sequence& s, int64_t h, int64_t i, int64_t keyBegin, int64_t count, float* row, float unit = kLog2e) const {
