@@ -1,8 +1,9 @@
 import type { TypedArray } from '@tilegrad/tensor'
+import { sampledRows } from '../attention/check'
 import type { HeadRow } from '../attention/oracle'
 import type { AttentionInputs, AttentionShape } from '../attention/problem'
 import { type Check, type Comparison, check, forwardFactor, gradientFactor } from '../check'
-import { checkBlockSparse, sampledRows } from '../sparsity/check'
+import { checkBlockSparse } from '../sparsity/check'
 import type { LinformerResult } from './linformer'
 
 /** As `Projections`. */

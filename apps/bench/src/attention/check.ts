@@ -23,7 +23,7 @@ export function checkAttention(inputs: AttentionInputs, result: AttentionResult,
   const { gradients, lse } = result
   if (gradients && keyHeads(shape) !== nHeads) throw new Error('gradients of shared keys are not checked here')
 
-  for (const at of rows(seqlenQ, [{ batch: 0, head: 0 }, last])) {
+  for (const at of sampledRows(seqlenQ, [{ batch: 0, head: 0 }, last])) {
     const compute = (precision: Precision) => queryRow(inputs, shape, at, precision)
     const [oracle, naive] = [compute('f64'), compute('f32')]
     add('out', { actual: row(result.out, shape, seqlenQ, at), oracle: oracle.out, naive: naive.out })
@@ -37,7 +37,7 @@ export function checkAttention(inputs: AttentionInputs, result: AttentionResult,
       lse && seqlenQ > longestPass
         ? timedStatistics(inputs, result.out, lse, shape, last)
         : cached(cacheFolder, shape, () => rowStatistics(inputs, shape, last.batch, last.head))
-    for (const at of rows(seqlenK, [last])) {
+    for (const at of sampledRows(seqlenK, [last])) {
       const compute = (precision: Precision) => keyRow(inputs, shape, at, statistics, precision)
       const [oracle, naive] = [compute('f64'), compute('f32')]
       add('dk', { actual: row(gradients.dk, shape, seqlenK, at), oracle: oracle.dk, naive: naive.dk })
@@ -65,7 +65,8 @@ function timedStatistics(
   return { lse: Float64Array.from(lse.subarray(first, first + seqlenQ)), delta }
 }
 
-function rows(seqlen: number, heads: readonly Omit<HeadRow, 'row'>[]): HeadRow[] {
+/** The first, middle and last rows of the heads. */
+export function sampledRows(seqlen: number, heads: readonly Omit<HeadRow, 'row'>[]): HeadRow[] {
   const perBlock = Math.min(rowsPerBlock, seqlen)
   const starts = [0, (seqlen - perBlock) >> 1, seqlen - perBlock]
   const positions = new Set(starts.flatMap((start) => Array.from({ length: perBlock }, (_, i) => start + i)))

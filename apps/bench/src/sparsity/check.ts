@@ -1,12 +1,12 @@
 import { visible } from '@tilegrad/block-sparse'
 import type { BlockMask, TypedArray } from '@tilegrad/tensor'
+import { sampledRows } from '../attention/check'
 import { type HeadRow, keyRow, offset, type Precision, queryRow, type RowStatistics, rowStatistics } from '../attention/oracle'
 import type { AttentionInputs, AttentionResult, AttentionShape } from '../attention/problem'
 import { type Check, type Comparison, check, forwardFactor, gradientFactor } from '../check'
 
-const rowsPerBlock = 4
-/** Float64 takes a second for about this many pairs of D 64. */
-const fewPairs = 2 ** 22
+/** Float64 takes a second for about as many pairs of D 64; the rows of so many keys are sampled. */
+const [fewPairs, sampledKeys] = [2 ** 22, 12]
 
 /** A result in which the lse is known, and gradients where they were computed. */
 export type CheckedResult = AttentionResult & { readonly lse: TypedArray }
@@ -48,15 +48,6 @@ export function checkBlockSparse(
     }
   }
   return [...parts].map(([name, comparisons]) => check(name, comparisons, name.startsWith('d') ? gradientFactor : forwardFactor))
-}
-
-/** First, middle and last rows of the heads. */
-export function sampledRows(seqlen: number, heads: readonly Omit<HeadRow, 'row'>[]): HeadRow[] {
-  const perBlock = Math.min(rowsPerBlock, seqlen)
-  const starts = [0, (seqlen - perBlock) >> 1, seqlen - perBlock]
-  const positions = new Set(starts.flatMap((start) => Array.from({ length: perBlock }, (_, i) => start + i)))
-  const distinct = new Map(heads.map((head) => [`${head.batch} ${head.head}`, head]))
-  return [...distinct.values()].flatMap((head) => [...positions].map((row) => ({ ...head, row })))
 }
 
 function sees(blockMask: BlockMask | null, { batch, head }: HeadRow, query: number, key: number): boolean {
@@ -108,7 +99,7 @@ function statisticsOf(
   queries: readonly number[],
   blockMask: BlockMask | null,
 ): RowStatistics {
-  const exact = queries.length * shape.seqlenK * rowsPerBlock * 3 <= fewPairs
+  const exact = queries.length * shape.seqlenK * sampledKeys <= fewPairs
   const of = (row: number) => (exact ? float64Statistics : timedStatistics)(inputs, result, shape, { ...at, row }, blockMask)
   const all = queries.map(of)
   return { lse: Float64Array.from(all, ({ lse }) => lse), delta: Float64Array.from(all, ({ delta }) => delta) }
