@@ -12,7 +12,7 @@ import {
 import { type Block, type BufferPool, TENSOR } from './buffer-pool'
 import type { CommandStream, Dispatch, Range } from './command-stream'
 import type { KernelContext, Run, View } from './kernel-context'
-import type { Pipelines } from './pipelines'
+import type { PipelineSlot, Pipelines } from './pipelines'
 import { packParams } from './reflect'
 import { type Constants, describeConstants, type Shader } from './shader'
 import { WebGPUStorage } from './storage'
@@ -27,13 +27,19 @@ interface Call {
 
 type Bound = Dispatch['bindings'][number]
 
+interface Prepared {
+  readonly slot: PipelineSlot
+  /** Bindings by index. */
+  readonly declared: Shader['interface']['bindings']
+}
+
 /** The KernelContext of a backend, over its command stream. */
 export class KernelRunner implements KernelContext {
   readonly limits: GPUSupportedLimits
   readonly features: ReadonlySet<string>
   readonly placeholder: WebGPUTensor
   private readonly calls: Call[] = []
-  private readonly variants = new Map<Shader, Set<string>>()
+  private readonly prepared = new Map<string, Prepared>()
 
   constructor(
     readonly backend: StridedHost<WebGPUStorage>,
@@ -43,7 +49,7 @@ export class KernelRunner implements KernelContext {
     private readonly stream: CommandStream,
     private readonly pipelines: Pipelines,
   ) {
-    this.limits = device.limits
+    this.limits = snapshot(device.limits)
     this.features = device.features
     const buffer = device.createBuffer({ label: 'placeholder', size: 16, usage: TENSOR })
     this.placeholder = new WebGPUTensor(backend, new WebGPUStorage(pool.adopt(buffer)), [4], 'f32')
@@ -51,13 +57,12 @@ export class KernelRunner implements KernelContext {
 
   run({ shader, entry, constants, bindings, params, workgroups }: Run): void {
     if (workgroups.includes(0)) return
-    this.checkVariant(shader, entry, constants)
     if (workgroups.some((count) => count > this.limits.maxComputeWorkgroupsPerDimension)) {
       this.unsupported(this.kernelName(entry), `${workgroups.join(' × ')} workgroups`)
     }
-    const names = Object.keys(bindings)
-    const slot = this.pipelines.get(shader, entry, constants, names)
-    const { bound, after } = this.separate(this.bind(shader, entry, bindings))
+    const { slot, declared } = this.prepare(shader, entry, constants, Object.keys(bindings))
+    const ranges = declared.map(({ name, index, written }) => ({ ...this.rangeOf(entry, name, tensorOf(bindings[name])), index, written }))
+    const { bound, after } = this.separate(ranges)
     this.stream.dispatch({ kernel: entry, slot, bindings: bound, params: packParams(shader.interface.params, params), workgroups })
     for (const [from, to] of after) this.stream.copy(from, to)
   }
@@ -155,23 +160,31 @@ export class KernelRunner implements KernelContext {
     return this.calls.at(-1)?.name ?? otherwise
   }
 
-  private checkVariant(shader: Shader, entry: string, constants: Constants): void {
-    const known = this.variants.get(shader) ?? new Set(shader.variants.map(describeConstants))
-    this.variants.set(shader, known)
-    if (known.has(describeConstants(constants)) && shader.interface.entries.includes(entry)) return
-    throw new TilegradError(`${shader.name}.wgsl: no variant '${describeConstants(constants)}' of '${entry}' is declared`)
+  /** What is the same for every dispatch of a kernel. */
+  private prepare(shader: Shader, entry: string, constants: Constants, names: readonly string[]): Prepared {
+    let key = `${shader.name} ${entry} ${names.join()}`
+    for (const name in constants) key += ` ${constants[name]}`
+    const found = this.prepared.get(key)
+    if (found) return found
+    this.checkVariant(shader, entry, constants, names)
+    const declared = shader.interface.bindings.filter(({ name }) => names.includes(name)).sort((a, b) => a.index - b.index)
+    const prepared = { slot: this.pipelines.get(shader, entry, constants, names), declared }
+    this.prepared.set(key, prepared)
+    return prepared
   }
 
-  private bind(shader: Shader, entry: string, bindings: Run['bindings']): Bound[] {
-    const declared = shader.interface.bindings.filter(({ name }) => name in bindings)
-    const unknown = Object.keys(bindings).find((name) => !declared.some((binding) => binding.name === name))
-    if (unknown) throw new TilegradError(`${shader.name}.wgsl: no binding '${unknown}' for '${entry}'`)
-    return declared
-      .sort((a, b) => a.index - b.index)
-      .map(({ name, index, written }) => {
-        const given = bindings[name] as Tensor | View
-        return { ...this.rangeOf(entry, name, 'tensor' in given ? given.tensor : (given as WebGPUTensor)), index, written }
-      })
+  private checkVariant(
+    { name: shader, variants, interface: declared }: Shader,
+    entry: string,
+    constants: Constants,
+    names: readonly string[],
+  ) {
+    const variant = describeConstants(constants)
+    if (!variants.some((known) => describeConstants(known) === variant) || !declared.entries.includes(entry)) {
+      throw new TilegradError(`${shader}.wgsl: no variant '${variant}' of '${entry}' is declared`)
+    }
+    const unknown = names.find((name) => !declared.bindings.some((binding) => binding.name === name))
+    if (unknown) throw new TilegradError(`${shader}.wgsl: no binding '${unknown}' for '${entry}'`)
   }
 
   /** The part of a buffer that a view reaches. @throws the error that made its elements worthless; UnsupportedError beyond the binding limit. */
@@ -213,6 +226,17 @@ export class KernelRunner implements KernelContext {
   private scratch(bytes: number): Block {
     return this.temporary([bytes / 4]).storage.block
   }
+}
+
+function tensorOf(binding: Tensor | View | undefined): WebGPUTensor {
+  return (binding && 'tensor' in binding ? binding.tensor : binding) as WebGPUTensor
+}
+
+/** Limits as plain numbers: reading one of the device's calls into it each time. */
+function snapshot(limits: GPUSupportedLimits): GPUSupportedLimits {
+  const values: Record<string, unknown> = {}
+  for (const name in limits) values[name] = limits[name as keyof GPUSupportedLimits]
+  return values as unknown as GPUSupportedLimits
 }
 
 function overlap(a: Range, b: Range): boolean {

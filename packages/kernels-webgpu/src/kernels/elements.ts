@@ -1,4 +1,4 @@
-import { bytesPerElement, isContiguous, numel, type Tensor } from '@tilegrad/tensor'
+import { isContiguous, numel, type Tensor } from '@tilegrad/tensor'
 import type { KernelContext } from '../kernel-context'
 import { type Constants, combinations, type Shader } from '../shader'
 import type { WebGPUTensor } from '../tensor'
@@ -37,7 +37,12 @@ export interface Elementwise {
 export function runElements(ctx: KernelContext, kernel: string, { inputs, outputs, ...of }: Elementwise): void {
   const [first] = Object.values(outputs) as [WebGPUTensor]
   const type = ctx.element(kernel, first.dtype)
-  for (const piece of inPieces(ctx, { ...inputs, ...outputs })) {
+  const pieces = inPieces(ctx, { ...inputs, ...outputs })
+  if (pieces.length === 1) {
+    runPiece(ctx, type, { ...of, inputs, outputs })
+    return
+  }
+  for (const piece of pieces) {
     const pick = <T>(from: Readonly<Record<string, T>>) => Object.fromEntries(Object.keys(from).map((name) => [name, piece[name]]))
     runPiece(ctx, type, { ...of, inputs: pick(inputs) as typeof inputs, outputs: pick(outputs) as typeof outputs })
   }
@@ -47,7 +52,7 @@ export function runElements(ctx: KernelContext, kernel: string, { inputs, output
 export function inPieces<Names extends string>(ctx: KernelContext, tensors: Readonly<Record<Names, Tensor>>): Record<Names, Tensor>[] {
   const entries = Object.entries(tensors) as [Names, Tensor][]
   const elements = numel(entries[0]?.[1].shape ?? [])
-  const width = Math.max(...entries.map(([, { dtype }]) => bytesPerElement[dtype]))
+  const width = 4 // bytes, the widest element
   const most = ctx.limits.maxStorageBufferBindingSize
   if (elements * width + ctx.limits.minStorageBufferOffsetAlignment <= most) return [tensors]
   if (entries.some(([, { shape, strides }]) => !isContiguous(shape, strides))) return [tensors]
@@ -63,36 +68,32 @@ export function inPieces<Names extends string>(ctx: KernelContext, tensors: Read
 }
 
 function runPiece(ctx: KernelContext, type: string, { shader, entry, inputs, outputs, rest }: Elementwise): void {
-  const aliased = new Set(Object.entries(inputs).flatMap(([name, input]) => (sameElements(input, outputs.out) ? [name] : [])))
-  const rows = Object.entries(inputs).map(([name, tensor]) => [name, asRows(ctx, tensor)] as const)
-  const results = Object.entries(outputs).map(([name, tensor]) => [name, asRows(ctx, tensor)] as const)
-  const layout = layoutOf(
-    rows.map(([, row]) => row),
-    results.map(([, row]) => row),
-  )
-  const { count, columns, width } = layout
-  const params: Record<string, number> = Object.fromEntries(shader.interface.params.map(({ name }) => [name, 0]))
-  Object.assign(params, { count: count / width, columns: columns / width, ...rest })
-  for (const [name, row] of rows) {
+  const rows = Object.keys(inputs).map((name) => asRows(ctx, inputs[name] as Tensor))
+  const results = Object.keys(outputs).map((name) => asRows(ctx, outputs[name] as Tensor))
+  const { count, columns, flat, width } = layoutOf(rows, results)
+  const constants: Record<string, string | boolean> =
+    width === 4 ? { Stored: `vec4<${type}>`, Value: 'vec4<f32>' } : { Stored: type, Value: 'f32' }
+  const params: Record<string, number> = {}
+  const bindings: Record<string, Rows | Tensor> = {}
+  for (const { name } of shader.interface.params) params[name] = 0
+  for (const name in shader.variants[0]) if (name.endsWith(IS_OUT)) constants[name] = false
+  params.count = count / width
+  params.columns = columns / width
+  Object.keys(inputs).forEach((name, i) => {
+    const row = rows[i] as Rows
+    const aliased = sameElements(inputs[name] as Tensor, outputs.out)
+    if (aliased) constants[flagOf(name)] = true
+    bindings[name] = aliased ? ctx.placeholder : row
     params[`start${capital(name)}`] = row.start / width
-    params[`stride${capital(name)}`] = layout.flat ? 0 : row.stride / width
-  }
-  for (const [name, row] of results) params[`start${capital(name)}`] = row.start / width
-  const vector = (of: string) => (width === 4 ? `vec4<${of}>` : of)
-  const flags = Object.keys(shader.variants[0] ?? {}).filter((name) => name.endsWith(IS_OUT))
-  const used = rows.map(([name, row]) => [name, aliased.has(name) ? ctx.placeholder : row] as const)
-  ctx.run({
-    shader,
-    entry,
-    constants: {
-      Stored: vector(type),
-      Value: vector('f32'),
-      ...Object.fromEntries(flags.map((flag) => [flag, [...aliased].some((name) => flagOf(name) === flag)])),
-    },
-    bindings: Object.fromEntries([...used, ...results]),
-    params,
-    workgroups: ctx.grid(Math.ceil(count / width / WORKGROUP)),
+    params[`stride${capital(name)}`] = flat ? 0 : row.stride / width
   })
+  Object.keys(outputs).forEach((name, i) => {
+    const row = results[i] as Rows
+    bindings[name] = row
+    params[`start${capital(name)}`] = row.start / width
+  })
+  const workgroups = ctx.grid(Math.ceil(count / width / WORKGROUP))
+  ctx.run({ shader, entry, constants, bindings, params: { ...params, ...rest }, workgroups })
 }
 
 /** How an elementwise dispatch sees its tensors: as one row or many, by one element or four. */
@@ -131,5 +132,5 @@ function flagOf(input: string): string {
 }
 
 function capital(name: string): string {
-  return `${name[0]?.toUpperCase()}${name.slice(1)}`
+  return name.charAt(0).toUpperCase() + name.slice(1)
 }

@@ -5,7 +5,6 @@ import { activationsWgsl } from '../shaders/libraries'
 import text from '../shaders/matmul.wgsl'
 import subgroups from '../shaders/matmul-subgroups.wgsl'
 import tiles from '../shaders/matmul-tiles.wgsl'
-import type { WebGPUTensor } from '../tensor'
 import { resultOf } from './rows'
 
 /** Element types of a, b and the result. The mixed ones are those of linearCrossEntropy, whose logits are f32. */

@@ -13,7 +13,13 @@ export interface Rows extends View {
 export function asRows(ctx: KernelContext, tensor: Tensor): Rows {
   const stride = rowStride(tensor)
   if (stride === undefined) return asRows(ctx, ctx.contiguous(tensor))
-  return { ...ctx.view(tensor), rows: numel(tensor.shape.slice(0, -1)), columns: tensor.shape.at(-1) ?? 1, stride }
+  const view = ctx.view(tensor)
+  const columns = tensor.shape.at(-1) ?? 1
+  return { tensor: view.tensor, start: view.start, rows: numel(leadingAxes(tensor)), columns, stride }
+}
+
+function leadingAxes({ shape }: Tensor): readonly number[] {
+  return shape.length > 0 ? shape.slice(0, -1) : shape
 }
 
 /** Elements between the rows of a tensor, or undefined where there is no one such distance. */
