@@ -1,6 +1,7 @@
 import { createReferenceBackend } from '@tilegrad/core-math'
 import { expect, it } from 'vitest'
 import { randomGumbel, randomNormal } from '../random'
+import { checkDecoded, checkScores } from './check-keyformer'
 import { KeyformerCache, keptTokens } from './keyformer'
 
 const [nHeads, headDim, cacheSize, recentWindow, generatedTokens, prompt, seed] = [2, 4, 8, 3, 10, 21, 7]
@@ -38,8 +39,8 @@ function promptScores(h: number): number[] {
   return scores
 }
 
-async function open() {
-  const backend = createReferenceBackend({ precision: 'f64' })
+async function open(precision: 'f64' | 'f32' = 'f64') {
+  const backend = createReferenceBackend({ precision })
   const cache = new KeyformerCache(backend, { nHeads, headDim, cacheSize, recentWindow, generatedTokens, seed })
   const tokens = (x: Float32Array, begin: number, end: number) =>
     backend.tensor(x.subarray(begin * nHeads * headDim, end * nHeads * headDim), [1, end - begin, nHeads, headDim])
@@ -124,4 +125,21 @@ it('refuses a window as large as the cache, and a prompt shorter than it', async
   const { backend, cache, of } = await open()
   expect(() => new KeyformerCache(backend, { nHeads, headDim, cacheSize, recentWindow: 8, generatedTokens, seed })).toThrow('recentWindow')
   await expect(cache.prompt(...of(0, cacheSize - 1))).rejects.toThrow('at least 8 tokens, got 7')
+})
+
+it('is checked in the run that is timed: outputs and scores', async () => {
+  const { cache, of } = await open('f32')
+  await cache.prompt(...of(0, prompt))
+  const [token, ...others] = of(prompt, prompt + 1)
+  const out = await (await cache.decode(token, ...others)).read()
+  const { k: keys, v: values } = cache.state()
+  const decoded = async (actual: typeof out) =>
+    checkDecoded({ nHeads, headDim }, await token.read(), await keys.read(), await values.read(), cacheSize + 1, actual).ok
+  expect(await decoded(out)).toBe(true)
+  expect(await decoded(out.map((x) => x * 1.001) as typeof out)).toBe(false)
+  const next = of(prompt + 1, prompt + 2)
+  const scores = (noiseSeed: number) =>
+    checkScores(cache, { q: next[0], k: next[1], v: next[2] }, noiseSeed, { nHeads, headDim }).then(({ ok }) => ok)
+  expect(await scores(seed)).toBe(true)
+  expect(await scores(seed + 1)).toBe(false)
 })

@@ -1,12 +1,11 @@
 import { type CpuBackend, createCpuBackend } from '@tilegrad/kernels-cpu'
-import type { Tensor, TypedArray } from '@tilegrad/tensor'
-import { queryRow } from '../attention/oracle'
-import { type Check, check, forwardFactor } from '../check'
+import type { Tensor } from '@tilegrad/tensor'
 import { type BackendName, backendOptions } from '../job'
 import { processMemory, resetPeakMemory } from '../memory'
 import { randomNormal } from '../random'
 import type { Measurement } from '../results'
 import { time } from '../timing'
+import { checkDecoded, checkScores } from './check-keyformer'
 import { KeyformerCache } from './keyformer'
 
 /** Decoding after a prompt of `seqlen` tokens, one layer: exact (`cacheShare` null), or with Keyformer's cache of that share of the prompt. */
@@ -32,6 +31,7 @@ interface DecodingShape {
 const generatedTokens = 64
 /** §4.4 of the paper: 20 to 30 % of the cache are the latest tokens. */
 const recentShare = 0.25
+const noiseSeed = 9
 
 interface Tokens {
   readonly q: Float32Array
@@ -83,7 +83,7 @@ async function measureReduced(backend: CpuBackend, job: KeyformerJob, cacheShare
   const cacheSize = cacheSizeOf(seqlen, cacheShare)
   const recentWindow = Math.max(1, Math.round(recentShare * cacheSize))
   const host = tokensOf(job, seqlen + generatedTokens)
-  const cache = new KeyformerCache(backend, { nHeads, headDim, cacheSize, recentWindow, generatedTokens, seed: 9 })
+  const cache = new KeyformerCache(backend, { nHeads, headDim, cacheSize, recentWindow, generatedTokens, seed: noiseSeed })
   const prompt = upload(backend, job, host, 0, seqlen)
   ;(await cache.prompt(prompt.q, prompt.k, prompt.v)).dispose()
   const relativeError = await errorOf(backend, job, cache, host)
@@ -106,7 +106,8 @@ async function measureReduced(backend: CpuBackend, job: KeyformerJob, cacheShare
   const actual = await (out as unknown as Tensor).read()
   // The slot that has become free still holds what the step attended to.
   const { k, v } = cache.state()
-  const checks = [checkDecoded(job, await last.q.read(), await k.read(), await v.read(), cacheSize + 1, actual)]
+  const decoded = checkDecoded(job, await last.q.read(), await k.read(), await v.read(), cacheSize + 1, actual)
+  const checks = [decoded, await checkScores(cache, steps[0] as (typeof steps)[number], noiseSeed, job)]
   return { timing, memory, checks, relativeError }
 }
 
@@ -148,24 +149,4 @@ function upload(backend: CpuBackend, { nHeads, headDim }: DecodingShape, tokens:
   const row = nHeads * headDim
   const part = (x: Float32Array) => backend.tensor(x.subarray(begin * row, end * row), [1, end - begin, nHeads, headDim])
   return { q: part(tokens.q), k: part(tokens.k), v: part(tokens.v) }
-}
-
-/** One query of every head against keys and values [1, seqlenK, H, D], with float64. */
-function checkDecoded(
-  { nHeads, headDim }: DecodingShape,
-  q: TypedArray,
-  k: TypedArray,
-  v: TypedArray,
-  seqlenK: number,
-  actual: TypedArray,
-): Check {
-  const floats = (x: TypedArray) => Float32Array.from(x)
-  const inputs = { q: floats(q), k: floats(k), v: floats(v), dout: new Float32Array(q.length) }
-  const shape = { batchSize: 1, seqlenQ: 1, seqlenK, nHeads, headDim, causal: false }
-  const parts = Array.from({ length: nHeads }, (_, head) => {
-    const at = { batch: 0, head, row: 0 }
-    const [oracle, naive] = [queryRow(inputs, shape, at, 'f64'), queryRow(inputs, shape, at, 'f32')]
-    return { actual: actual.subarray(head * headDim, (head + 1) * headDim), oracle: oracle.out, naive: naive.out }
-  })
-  return check('out', parts, forwardFactor)
 }
