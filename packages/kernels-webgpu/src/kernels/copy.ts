@@ -61,7 +61,8 @@ function copyOver(ctx: KernelContext, axes: readonly CopyAxis[], from: End, to: 
 /** The same copy in elements of four bytes, where all positions and the innermost axis are even. */
 function asPairs(axes: readonly CopyAxis[], from: End, to: End): [CopyAxis[], End, End] | undefined {
   const last = axes.at(-1)
-  if (!last || last.strides[0] !== 1 || last.strides[1] !== 1 || last.size % 2 !== 0 || from.start % 2 !== 0 || to.start % 2 !== 0) return
+  if (last?.strides[0] !== 1 || last.strides[1] !== 1) return
+  if ([last.size, from.start, to.start].some((position) => position % 2 !== 0)) return
   const outer = axes.slice(0, -1)
   if (outer.some(({ strides }) => strides.some((stride) => stride % 2 !== 0))) return
   const halved = outer.map(({ size, strides: [a, b] }): CopyAxis => ({ size, strides: [a / 2, b / 2] }))
