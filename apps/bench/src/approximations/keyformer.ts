@@ -6,9 +6,9 @@ export interface KeyformerOptions {
   readonly headDim: number
   /** Tokens whose keys and values are kept between steps, k. */
   readonly cacheSize: number
-  /** How many of them are the latest, w < k: the paper finds 20 to 30 % of the cache best (§4.4). */
+  /** How many of them are the latest, w < k: the paper finds 20 to 30 % of the cache best. */
   readonly recentWindow: number
-  /** Steps over which the temperature rises from 1 to 2 (§3.3.4). */
+  /** Steps over which the temperature rises from 1 to 2, the values that its authors use. */
   readonly generatedTokens: number
   readonly seed: number
 }
@@ -26,9 +26,9 @@ interface Head {
 const [initialTemperature, lastTemperature] = [1, 2]
 
 /**
- * Keyformer (Adnan et al., arXiv 2403.09054, algorithm 1): decoding with a cache of k tokens for each head, the w latest and those others whose accumulated
- * score is highest. The score that a query adds to a key is its probability after Gumbel noise on the logit and a temperature, softmax((x + ζ)/τ)
- * (equations 8 and 9). Here softmaxScale/τ and a bias of ζ/τ make it, so that scores come out of exact attention in tiles:
+ * Keyformer (Adnan et al., arXiv 2403.09054): decoding with a cache of k tokens for each head, the w latest and those others whose accumulated
+ * score is highest. The score that a query adds to a key is its probability after Gumbel noise on the logit and a temperature, softmax((x + ζ)/τ).
+ * Here softmaxScale/τ and a bias of ζ/τ make it, so that scores come out of exact attention in tiles:
  * `attentionColumnSums` over the prompt, `attentionRows` in each step.
  *
  * One sequence, a key head for each query head. All queries of the prompt share one draw of ζ for each key, where the algorithm's would need one for each pair;

@@ -17,7 +17,7 @@ export interface LinformerResult {
 }
 
 /**
- * Linformer (arXiv 2006.04768, §4, equation 7, with one E and one F for all heads, "headwise sharing"): attention to E·K and F·V instead of K and V, which
+ * Linformer (arXiv 2006.04768, §4, with one E and one F for all heads, "headwise sharing"): attention to E·K and F·V instead of K and V, which
  * makes it linear in the length; not causal. The projections are matrix products, what is left is exact attention in tiles. Gradients are those of its
  * parts, of the projections too: dK = Eᵀ·d(EK), dE = d(EK)·Kᵀ.
  */

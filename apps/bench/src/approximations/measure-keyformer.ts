@@ -29,7 +29,7 @@ interface DecodingShape {
 
 /** Tokens decoded before the error is known, and what the temperature rises over. */
 const generatedTokens = 64
-/** §4.4 of the paper: 20 to 30 % of the cache are the latest tokens. */
+/** Within the 20 to 30 % that the paper recommends. */
 const recentShare = 0.25
 const noiseSeed = 9
 

@@ -46,7 +46,7 @@ export async function measureLinformer(job: LinformerJob): Promise<Measurement> 
   return { device: backend.info.driver, flops: flopsOf(shape, projectedLength), bytes: null, checks, timing, memory }
 }
 
-/** Of variance 1/projectedLength, as the paper draws them (§4.1). */
+/** Of variance 1/projectedLength: products of them keep the size of what they project (Johnson and Lindenstrauss). */
 function projectionsOf(projectedLength: number, seqlenK: number) {
   const factor = 1 / Math.sqrt(projectedLength)
   const draw = (seed: number) => randomNormal(projectedLength * seqlenK, seed).map((x) => x * factor)

@@ -20,9 +20,9 @@ export interface FigureFilters {
 export const figureLines = ['standard', 'Linformer', 'Longformer', 'BigBird', 'flash', 'block-sparse flash'] as const
 export type FigureLine = (typeof figureLines)[number]
 
-/** As its paper runs it at these lengths (arXiv 2006.04768, figure 2). */
+/** One of the sizes of its paper (arXiv 2006.04768). */
 const projectedLength = 256
-/** As its paper trains it (arXiv 2004.05150, §4.2 and appendix: 512), with one global token, as for classification. */
+/** The window that its paper pretrains with (arXiv 2004.05150), and one global token, as for classification. */
 const longformer = { kind: 'longformer', window: 512, globalTokens: 1 } as const
 
 /** Forward and backward pass over N, a line for each algorithm; no masks but those of the approximations. */
