@@ -10,8 +10,8 @@ export interface WgslFile {
 }
 
 /**
- * A shader: `.wgsl` files that are compiled together under a generated prelude, and every prelude that they may get. The first file
- * declares the bindings, the `Params` struct and the entry points, which are read from it (reflect.ts).
+ * A shader: `.wgsl` files that are compiled together under a generated prelude, and every prelude that they may get. Bindings, the `Params`
+ * struct and entry points are read from their declarations in the files (reflect.ts).
  */
 export interface Shader {
   readonly name: string
@@ -27,7 +27,12 @@ export interface Shader {
  * @param libraries files of functions that the first file uses
  */
 export function defineShader(name: string, text: string, variants: readonly Constants[], libraries: readonly WgslFile[] = []): Shader {
-  return { name, files: [{ name: `${name}.wgsl`, text }, ...libraries], variants, interface: reflect(text) }
+  return {
+    name,
+    files: [{ name: `${name}.wgsl`, text }, ...libraries],
+    variants,
+    interface: reflect([text, ...libraries.map((library) => library.text)].join('\n')),
+  }
 }
 
 /** All combinations of one value for each constant. */

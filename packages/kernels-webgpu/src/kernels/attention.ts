@@ -1,15 +1,17 @@
 import type { Kernels } from '@tilegrad/tensor'
 import type { KernelContext } from '../kernel-context'
 import type { Shader } from '../shader'
+import { attentionForward, attentionForwardKernels, attentionMerge } from './attention-forward'
+import { attentionHeads, attentionPack } from './attention-problem'
 
 type AttentionKernel = 'attentionForward' | 'attentionBackward' | 'attentionRows' | 'attentionColumnSums' | 'attentionTopK'
 
-export const attentionShaders: readonly Shader[] = []
+export const attentionShaders: readonly Shader[] = [attentionForward, attentionHeads, attentionMerge, attentionPack]
 
-/** Attention, which is not there yet: refused by name. */
+/** Attention; what is not there yet is refused by name. */
 export function attentionKernels(ctx: KernelContext): Pick<Kernels, AttentionKernel> {
   return {
-    attentionForward: (_q, { dtype }) => ctx.unsupported('attentionForward', dtype),
+    ...attentionForwardKernels(ctx),
     attentionBackward: (_dout, { dtype }) => ctx.unsupported('attentionBackward', dtype),
     attentionRows: (_q, { dtype }) => ctx.unsupported('attentionRows', dtype),
     attentionColumnSums: (_q, { dtype }) => ctx.unsupported('attentionColumnSums', dtype),

@@ -1,10 +1,24 @@
 /// <reference path="../wgsl.d.ts" />
 import type { WgslFile } from '../shader'
 import activations from './activations.wgsl'
+import attentionProblem from './attention-problem.wgsl'
 import elements from './elements.wgsl'
+import mask from './mask.wgsl'
+import philox from './philox.wgsl'
 import reduce from './reduce.wgsl'
+import schedule from './schedule.wgsl'
+import score from './score.wgsl'
 
 /** Files of functions that several shaders use. */
 export const activationsWgsl: WgslFile = { name: 'activations.wgsl', text: activations }
 export const elementsWgsl: WgslFile = { name: 'elements.wgsl', text: elements }
 export const reduceWgsl: WgslFile = { name: 'reduce.wgsl', text: reduce }
+
+/** What every kernel of attention is compiled with. They declare `tables` and `bias`, and define GENERAL: whether options other than scale and band are on. */
+export const attentionLibraries: readonly WgslFile[] = [
+  { name: 'attention-problem.wgsl', text: attentionProblem },
+  { name: 'schedule.wgsl', text: schedule },
+  { name: 'mask.wgsl', text: mask },
+  { name: 'score.wgsl', text: score },
+  { name: 'philox.wgsl', text: philox },
+]
