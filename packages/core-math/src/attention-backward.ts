@@ -46,7 +46,7 @@ export function attentionBackward(
             addScaled(dv[keys.begin + j] as Float64Array, head.dout[i] as Float64Array, p[r]?.[j] as number)
             addScaled(dk[keys.begin + j] as Float64Array, head.q[i] as Float64Array, ds[r]?.[j] as number)
           }
-          // 9. add the share, after those of all earlier key blocks
+          // 9. add the share, with the softmax scale that S carries, after those of all earlier key blocks
           addScaled(dq[h]?.[i] as Float64Array, share, softmaxScale)
         }
       }

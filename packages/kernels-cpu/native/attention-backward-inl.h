@@ -57,8 +57,8 @@ struct AttentionBackward : AttentionBackwardTile {
     if (keys.empty()) return;
     const BackwardTiles t(scratch, *this, optionGradients.wantsTiles());
     const int64_t count = keys.end - keys.begin, countPad = padTo(count, kKeyPad);
-    // 1. load the K and V tiles: K with the softmax scale, as rows for dQ and as panels for S; V as panels for dP
-    packRows(k + kStrides.at(s.b, s.offsetK + keys.begin, hk), kStrides.seq, count, countPad, size.headDim, headDimPad, options.softmaxScale, t.kRows);
+    // 1. load the K and V tiles: K as rows for dQ and as panels for S; V as panels for dP
+    packRows(k + kStrides.at(s.b, s.offsetK + keys.begin, hk), kStrides.seq, count, countPad, size.headDim, headDimPad, 1.0f, t.kRows);
     packPanels<kNR>(t.kRows, headDimPad, countPad, countPad, size.headDim, t.kPanels);
     packPanels<kNR>(v + vStrides.at(s.b, s.offsetK + keys.begin, hk), vStrides.seq, count, countPad, size.headDimV, t.vPanels);
     memset(t.dkTile, 0, size_t(countPad * headDimPad) * 4);
@@ -69,9 +69,9 @@ struct AttentionBackward : AttentionBackwardTile {
     const BlockMask& mask = options.blockMask;
     const int64_t heads = mask.given && mask.nHeads > 1 ? 1 : size.groupSize();
     for (int64_t h = hk * size.groupSize(); h < (hk + 1) * size.groupSize(); h += heads) queryHeads(s, {h, h + heads}, nBlock, t, pool);
-    // 10. write dK (with the softmax scale that s carries) and dV
+    // 10. write dK, with the softmax scale that S carries: Q came with it, in units of the scores; and dV
     const int64_t at = (s.rowK + keys.begin) * size.nHeadsK + hk;
-    writeRows(t.dkTile, headDimPad, count, size.headDim, size.nHeadsK, options.softmaxScale, dk + at * size.headDim);
+    writeRows(t.dkTile, headDimPad, count, size.headDim, size.nHeadsK, 1.0f / options.scoreUnit(), dk + at * size.headDim);
     writeRows(t.dvTile, headDimVPad, count, size.headDimV, size.nHeadsK, 1.0f, dv + at * size.headDimV);
   }
 
@@ -103,9 +103,11 @@ struct AttentionBackward : AttentionBackwardTile {
     const Sequence& s = tile.sequence;
     const Range rows = tile.rows, keys = {tile.keys.begin - tile.keyBase, tile.keys.end - tile.keyBase};
     const int64_t count = rows.end - rows.begin, rowsPad = padTo(count, kMR);
-    // 2. load the Q and dout tiles
-    loadTileRows(q + qStrides.at(s.b, s.offsetQ + rows.begin, tile.h), qStrides.seq, count, rowsPad, size.headDim, headDimPad, t.qRows);
-    loadTileRows(dout + doutStrides.at(s.b, s.offsetQ + rows.begin, tile.h), doutStrides.seq, count, rowsPad, size.headDimV, headDimVPad, t.doutRows);
+    // 2. load the Q and dout tiles: Q scaled as the forward pass does, so that S is rounded alike and its error cancels in S − lse (docs/precision.md)
+    loadTileRows(q + qStrides.at(s.b, s.offsetQ + rows.begin, tile.h), qStrides.seq, count, rowsPad, size.headDim, headDimPad,
+                 options.softmaxScale * options.scoreUnit(), t.qRows);
+    loadTileRows(dout + doutStrides.at(s.b, s.offsetQ + rows.begin, tile.h), doutStrides.seq, count, rowsPad, size.headDimV, headDimVPad,
+                 1.0f, t.doutRows);
     for (int64_t r = 0; r < count; r += kMR) {
       const int64_t begin = rows.begin + r, end = minOf(rows.end, begin + kMR);
       const Range seen = stripKeys(tile, begin, end);
@@ -132,19 +134,20 @@ struct AttentionBackward : AttentionBackwardTile {
     addQueryGradient(tile, mBlock, nBlock, t, pool);
   }
 
-  // 9. add the share of dQ when all earlier key blocks that visit these rows have added theirs
+  // 9. add the share of dQ, with the softmax scale that S carries, when all earlier key blocks that visit these rows have added theirs
   void addQueryGradient(const BackwardTile& tile, int64_t mBlock, int64_t nBlock, const BackwardTiles& t, Pool& pool) const {
     const bool first = nextKeyBlock(tile.sequence, tile.h, tile.rows, 0) == nBlock;
     int32_t* turn = progressOf(tile.sequence, tile.h, mBlock);
     awaitTurn(turn, int32_t(nBlock), pool);
+    const VF scale = splat(options.softmaxScale);
     for (int64_t i = tile.rows.begin; i < tile.rows.end; i++) {
       const float* from = t.dqTile + (i - tile.rows.begin) * headDimPad;
       float* to = dqRow(tile.sequence, tile.h, i);
       int64_t d = 0;
-      for (; d + kLanes <= size.headDim; d += kLanes) store(to + d, first ? load(from + d) : load(to + d) + load(from + d));
+      for (; d + kLanes <= size.headDim; d += kLanes) store(to + d, first ? load(from + d) * scale : mulAdd(load(from + d), scale, load(to + d)));
       if (d < size.headDim) {
         const int64_t tail = size.headDim - d;
-        storePartial(to + d, first ? load(from + d) : loadPartial(to + d, tail) + load(from + d), tail);
+        storePartial(to + d, first ? load(from + d) * scale : mulAdd(load(from + d), scale, loadPartial(to + d, tail)), tail);
       }
     }
     optionGradients.addRowSums(tile, t);

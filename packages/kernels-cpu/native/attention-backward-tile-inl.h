@@ -38,16 +38,17 @@ struct BackwardTile {
   int64_t keyBase;  // the first key of the key block: column 0 of the tiles
 };
 
-// Rows into a tile of stride kTileStride, zero up to dimPad and up to rowsPad.
-inline void loadTileRows(const float* from, int64_t stride, int64_t rows, int64_t rowsPad, int64_t dim, int64_t dimPad, float* to) {
+// Rows times `factor` into a tile of stride kTileStride, zero up to dimPad and up to rowsPad.
+inline void loadTileRows(const float* from, int64_t stride, int64_t rows, int64_t rowsPad, int64_t dim, int64_t dimPad, float factor, float* to) {
+  const VF f = splat(factor);
   for (int64_t r = 0; r < rowsPad; r++) {
     float* y = to + r * kTileStride;
     int64_t d = 0;
     if (r < rows) {
       const float* x = from + r * stride;
-      for (; d + kLanes <= dim; d += kLanes) store(y + d, load(x + d));
+      for (; d + kLanes <= dim; d += kLanes) store(y + d, load(x + d) * f);
       if (d < dim) {
-        store(y + d, loadPartial(x + d, dim - d));
+        store(y + d, loadPartial(x + d, dim - d) * f);
         d += kLanes;
       }
     }
@@ -80,7 +81,7 @@ struct AttentionBackwardTile : AttentionProblem {
     const int64_t count = seen.end - seen.begin;
     const int64_t at = s * kBackwardBlockN + seen.begin;
     float *p = t.p + at, *ds = t.ds + at, *g = t.g + at;
-    // 3. S = q·kᵀ and 4. dP = dout·vᵀ
+    // 3. S = q·kᵀ, in the units that Q was scaled to, and 4. dP = dout·vᵀ
     for (int64_t j = 0; j < count; j += kNR) {
       options.prefetchBias(tile.sequence, tile.h, begin, end, tile.keyBase + seen.begin + j);
       VF acc[kMR][kNV];
@@ -124,16 +125,14 @@ struct AttentionBackwardTile : AttentionProblem {
   // P and dS in place of S and dP.
   template <bool softcapped>
   TILEGRAD_INLINE void rowGradients(float* p, float* ds, int64_t count, float rowLse, float rowDelta) const {
-    const VF unit = splat(options.scoreUnit()), lse2 = shiftOf(rowLse), deltaV = splat(rowDelta), afterTanh = splat(options.afterTanh());
+    const VF lse2 = shiftOf(rowLse), deltaV = splat(rowDelta), afterTanh = splat(options.afterTanh());
     for (int64_t j = 0; j < count; j += kLanes) {
       VF s = load(p + j);
       VF slope = splat(1.0f);
       if (softcapped) {
-        const VF tanhS = tanh(s * unit);
+        const VF tanhS = tanh(s);
         slope = slope - tanhS * tanhS;
         s = tanhS * afterTanh;
-      } else {
-        s = s * unit;
       }
       const VF probability = exp2(s - lse2);
       VF gradient = probability * (load(ds + j) - deltaV);
@@ -145,14 +144,14 @@ struct AttentionBackwardTile : AttentionProblem {
 
   // rowGradients with what is added to scores and with dropout: P is what multiplied V, dropped and scaled; g is dS before the softcap's slope.
   void modifiedRow(const BackwardTile& tile, int64_t i, int64_t key, int64_t count, float* p, float* ds, float* g, float rowLse, float rowDelta) const {
-    const VF unit = splat(options.scoreUnit()), lse2 = shiftOf(rowLse), deltaV = splat(rowDelta), afterTanh = splat(options.afterTanh());
+    const VF lse2 = shiftOf(rowLse), deltaV = splat(rowDelta), afterTanh = splat(options.afterTanh());
     const bool softcapped = options.softcap > 0;
     const ScoreAddend add = options.addend(tile.sequence, tile.h, i);
     float factors[kBackwardBlockN];  // of dropout
     for (int64_t j = 0; j < count; j += kLanes) store(factors + j, splat(options.dropout.keepScale));
     if (options.dropout.threshold > 0) options.dropout.dropRow(i, tile.sequence.b * size.nHeads + tile.h, key, count, factors);
     for (int64_t j = 0; j < count; j += kLanes) {
-      VF s = load(p + j) * unit;
+      VF s = load(p + j);
       VF slope = splat(1.0f);
       if (softcapped) {
         const VF tanhS = tanh(s);

@@ -45,6 +45,14 @@ TILEGRAD_INLINE void loadTile(VF (&acc)[MR][NV], const float* c, int64_t ldc) {
 }
 
 template <int MR, int NV>
+TILEGRAD_INLINE void addTile(const VF (&acc)[MR][NV], float* c, int64_t ldc) {
+#pragma GCC unroll 16
+  for (int r = 0; r < MR; r++)
+#pragma GCC unroll 8
+    for (int v = 0; v < NV; v++) store(c + r * ldc + v * kLanes, load(c + r * ldc + v * kLanes) + acc[r][v]);
+}
+
+template <int MR, int NV>
 TILEGRAD_INLINE void storeTile(const VF (&acc)[MR][NV], float* c, int64_t ldc) {
 #pragma GCC unroll 16
   for (int r = 0; r < MR; r++)
@@ -52,21 +60,22 @@ TILEGRAD_INLINE void storeTile(const VF (&acc)[MR][NV], float* c, int64_t ldc) {
     for (int v = 0; v < NV; v++) store(c + r * ldc + v * kLanes, acc[r][v]);
 }
 
-// c[MR × columns] += a·b for one strip of MR rows; columns is a multiple of kLanes and b is row-major with rows of stepB floats.
+// c[MR × columns] += a·b for one strip of MR rows; columns is a multiple of kLanes and b is row-major with rows of stepB floats. The products are added up from
+// zero and then to c: beginning with c would round each of them at the size of the whole sum, and errors would grow with its length (docs/precision.md).
 template <int MR, int rowStrideA, int stepA>
 TILEGRAD_INLINE void multiplyAddStrip(int64_t k, const float* a, const float* b, int64_t stepB, float* c, int64_t ldc, int64_t columns) {
   int64_t j = 0;
   for (; j + kNR <= columns; j += kNR) {
     VF acc[MR][kNV];
-    loadTile(acc, c + j, ldc);
+    clear(acc);
     multiplyAdd<MR, kNV, rowStrideA, stepA>(k, a, b + j, stepB, acc);
-    storeTile(acc, c + j, ldc);
+    addTile(acc, c + j, ldc);
   }
   for (; j < columns; j += kLanes) {
     VF acc[MR][1];
-    loadTile(acc, c + j, ldc);
+    clear(acc);
     multiplyAdd<MR, 1, rowStrideA, stepA>(k, a, b + j, stepB, acc);
-    storeTile(acc, c + j, ldc);
+    addTile(acc, c + j, ldc);
   }
 }
 
