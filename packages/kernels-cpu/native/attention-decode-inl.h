@@ -38,17 +38,7 @@ struct DecodeStrip {
   float rescale[MR];            // multiplies what row r has accumulated, from the last `advance`
 
   // The maximum over the lanes of each row, in all of them.
-  static VF rowMaxima(VF v) {
-    float lanes[kLanes];
-    store(lanes, v);
-    for (int r = 0; r < MR; r++) {
-      float* row = lanes + r * kKeys;
-      float most = row[0];
-      for (int j = 1; j < kKeys; j++) most = most > row[j] ? most : row[j];
-      for (int j = 0; j < kKeys; j++) row[j] = most;
-    }
-    return load(lanes);
-  }
+  static VF rowMaxima(VF v) { return maxAll<kKeys / 2>(v); }
 
   // Takes in the maxima of a block; returns what is subtracted from its scores. As OnlineSoftmax::advance.
   VF advance(VF blockMax) {
@@ -129,15 +119,13 @@ struct AttentionDecode : AttentionForwardProblem {
     return options.softcap > 0 ? tanh(score) * splat(options.afterTanh()) : score;
   }
 
-  // Columns [d, d + NV vectors) of O += P·v, with O rescaled first.
+  // Columns [d, d + NV vectors) of O = O·rescale + P·v, the products added up before they meet O (multiplyAddStrip says why).
   template <int MR, int NV, class Lanes>
   TILEGRAD_INLINE void accumulate(int64_t count, const float* p, const float* vRow, const float (&rescale)[MR], float* o, Lanes lanes,
                                   PrefetchRows& ahead) const {
     constexpr int64_t kKeys = kLanes / MR;
     VF acc[MR][NV];
-    loadTile(acc, o, headDimVPad);
-    for (int r = 0; r < MR; r++)
-      for (int v = 0; v < NV; v++) acc[r][v] *= splat(rescale[r]);
+    clear(acc);
     for (int64_t j = 0; j < count; j++, vRow += vStrides.seq) {
       ahead.next();
       const float* pj = p + j / kKeys * kLanes + j % kKeys;
@@ -149,7 +137,11 @@ struct AttentionDecode : AttentionForwardProblem {
 #pragma GCC unroll 8
         for (int v = 0; v < NV; v++) acc[r][v] = mulAdd(splat(pj[r * kKeys]), vv[v], acc[r][v]);
     }
-    storeTile(acc, o, headDimVPad);
+    for (int r = 0; r < MR; r++)
+      for (int v = 0; v < NV; v++) {
+        float* to = o + r * headDimVPad + v * kLanes;
+        store(to, mulAdd(load(to), splat(rescale[r]), acc[r][v]));
+      }
   }
 
   // Columns [d, Dv) in panels of NV vectors, then of half as many, down to one that may be partial.

@@ -37,14 +37,6 @@ TILEGRAD_INLINE void clear(VF (&acc)[MR][NV]) {
 }
 
 template <int MR, int NV>
-TILEGRAD_INLINE void loadTile(VF (&acc)[MR][NV], const float* c, int64_t ldc) {
-#pragma GCC unroll 16
-  for (int r = 0; r < MR; r++)
-#pragma GCC unroll 8
-    for (int v = 0; v < NV; v++) acc[r][v] = load(c + r * ldc + v * kLanes);
-}
-
-template <int MR, int NV>
 TILEGRAD_INLINE void addTile(const VF (&acc)[MR][NV], float* c, int64_t ldc) {
 #pragma GCC unroll 16
   for (int r = 0; r < MR; r++)

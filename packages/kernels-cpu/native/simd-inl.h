@@ -129,35 +129,45 @@ TILEGRAD_INLINE VF min(VF a, VF b) {
 #endif
 }
 
-// The upper half of the first 2·width lanes, moved to the front (the other lanes do not matter).
+// The halves of each group of 2·width lanes, exchanged.
 template <int width>
-TILEGRAD_INLINE VF upperHalf(VF v) {
+TILEGRAD_INLINE VF swapHalves(VF v) {
 #if defined(__AVX512F__)
-  return width == 8   ? __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15)
-         : width == 4 ? __builtin_shufflevector(v, v, 4, 5, 6, 7, 4, 5, 6, 7, 12, 13, 14, 15, 12, 13, 14, 15)
-         : width == 2 ? __builtin_shufflevector(v, v, 2, 3, 2, 3, 6, 7, 6, 7, 10, 11, 10, 11, 14, 15, 14, 15)
-                      : __builtin_shufflevector(v, v, 1, 1, 3, 3, 5, 5, 7, 7, 9, 9, 11, 11, 13, 13, 15, 15);
+  return width == 8   ? __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7)
+         : width == 4 ? __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11)
+         : width == 2 ? __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13)
+                      : __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
 #elif defined(__AVX2__)
-  return width == 4   ? __builtin_shufflevector(v, v, 4, 5, 6, 7, 4, 5, 6, 7)
-         : width == 2 ? __builtin_shufflevector(v, v, 2, 3, 2, 3, 6, 7, 6, 7)
-                      : __builtin_shufflevector(v, v, 1, 1, 3, 3, 5, 5, 7, 7);
+  return width == 4   ? __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3)
+         : width == 2 ? __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5)
+                      : __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6);
 #else
-  return width == 2 ? __builtin_shufflevector(v, v, 2, 3, 2, 3) : __builtin_shufflevector(v, v, 1, 1, 3, 3);
+  return width == 2 ? __builtin_shufflevector(v, v, 2, 3, 0, 1) : __builtin_shufflevector(v, v, 1, 0, 3, 2);
 #endif
 }
 
 // Pairwise, so that the result does not depend on how the compiler would reduce.
 template <int width = kLanes / 2>
 TILEGRAD_INLINE float sumLanes(VF v) {
-  v += upperHalf<width>(v);
+  v += swapHalves<width>(v);
   if constexpr (width > 1) return sumLanes<width / 2>(v);
   return v[0];
 }
 template <int width = kLanes / 2>
 TILEGRAD_INLINE float maxLanes(VF v) {
-  v = max(v, upperHalf<width>(v));
+  v = max(v, swapHalves<width>(v));
   if constexpr (width > 1) return maxLanes<width / 2>(v);
   return v[0];
+}
+
+// The maximum over each group of 2·width lanes, in all of them; width 0: v itself.
+template <int width>
+TILEGRAD_INLINE VF maxAll(VF v) {
+  if constexpr (width == 0) {
+    return v;
+  } else {
+    return maxAll<width / 2>(max(v, swapHalves<width>(v)));
+  }
 }
 
 // 2^x, relative error below 1.5 ulp, exactly 0 at −∞ and below −127, exactly 1 at 0; x ≤ 127. Polynomial: minimax of degree 6 on [−½, ½] with
