@@ -6,8 +6,6 @@ namespace tilegrad::TILEGRAD_TARGET {
 
 constexpr int64_t kBackwardBlockM = 64;
 constexpr int64_t kBackwardBlockN = 128;
-// Q and dout tiles keep one row stride for every head dimension, so that it is a displacement in the register tile. 17 cache lines: an odd number spreads rows over all cache sets.
-constexpr int64_t kTileStride = 272;
 
 // Tiles of one task in the worker's scratch.
 struct BackwardTiles {
@@ -37,24 +35,6 @@ struct BackwardTile {
   Range rows, keys;
   int64_t keyBase;  // the first key of the key block: column 0 of the tiles
 };
-
-// Rows times `factor` into a tile of stride kTileStride, zero up to dimPad and up to rowsPad.
-inline void loadTileRows(const float* from, int64_t stride, int64_t rows, int64_t rowsPad, int64_t dim, int64_t dimPad, float factor, float* to) {
-  const VF f = splat(factor);
-  for (int64_t r = 0; r < rowsPad; r++) {
-    float* y = to + r * kTileStride;
-    int64_t d = 0;
-    if (r < rows) {
-      const float* x = from + r * stride;
-      for (; d + kLanes <= dim; d += kLanes) store(y + d, load(x + d) * f);
-      if (d < dim) {
-        store(y + d, loadPartial(x + d, dim - d) * f);
-        d += kLanes;
-      }
-    }
-    for (; d < dimPad; d += kLanes) store(y + d, VF{});
-  }
-}
 
 struct AttentionBackwardTile : AttentionProblem {
   const float *lse, *delta;

@@ -1,6 +1,6 @@
 // Exact attention, forward: FlashAttention-2's loop order (arXiv 2307.08691, algorithm 1). Mirrors core-math/src/attention-forward.ts.
 //
-// Nested tiling: a task owns kBlockM query rows of one head (its Q panels and O rows stay in L2); for each kBlockN keys (K and V tiles of
+// Nested tiling: a task owns kBlockM query rows of one head (its Q and O rows stay in L2); for each kBlockN keys (K and V tiles of
 // kBlockN·(D + Dv) floats, 128 KiB at D 64, read from L2 by every strip of the task) it runs strips of kMR rows whose
 // scores (kMR × kBlockN floats, 8 KiB) stay in L1 between q·kᵀ, softmax and P·v; register tiles are kMR × kNR. The scores of a strip are computed while the
 // probabilities of the strip before are, panel by row: the exponentials fill what the products leave of a core's ports, and the row maxima have time.
@@ -67,7 +67,7 @@ struct AttentionForward : AttentionForwardProblem {
   };
 
   // Scores of one strip of rows against what it sees of a tile, while the strip before computes its probabilities. False: it sees nothing.
-  TILEGRAD_INLINE bool scoreStrip(const Sequence& s, int64_t h, const float* qPanel, int64_t rowBegin, int64_t rowEnd, const KeyTile& tile,
+  TILEGRAD_INLINE bool scoreStrip(const Sequence& s, int64_t h, const float* qRows, int64_t rowBegin, int64_t rowEnd, const KeyTile& tile,
                                   ForwardStrip& strip, ForwardStrip& before) const {
     // 2. what the strip sees of the tile, from a whole panel to a whole vector; the rest is skipped
     const Range visited = s.schedule.visitedKeys(rowBegin, rowEnd);
@@ -83,10 +83,10 @@ struct AttentionForward : AttentionForwardProblem {
     int64_t j = 0;
     for (; j + kNR <= count; j += kNR, kPanel += kNR * size.headDim) {
       options.prefetchBias(s, h, rowBegin, rowEnd, keyBegin + j);
-      scorePanel<kMR, kNV>(qPanel, kPanel, scores + j, tileMax);
+      scorePanel<kMR, kNV>(qRows, kPanel, scores + j, tileMax);
       if (before.row < kMR) before.exponentiateRow();
     }
-    for (; j < count; j += kLanes, kPanel += kLanes) scorePanel<kMR, 1>(qPanel, kPanel, scores + j, tileMax);
+    for (; j < count; j += kLanes, kPanel += kLanes) scorePanel<kMR, 1>(qRows, kPanel, scores + j, tileMax);
     // 3. ALiBi and bias, 4. mask and softmax
     const bool full = options.full(s, h, rowBegin, rowEnd, keyBegin, keyEnd);
     if (!full || options.hasAddend()) {
@@ -135,10 +135,10 @@ struct AttentionForward : AttentionForwardProblem {
 
   // Scores of MR rows against NV vectors of keys of one panel, and their row maxima while they are in registers.
   template <int MR, int NV>
-  TILEGRAD_INLINE void scorePanel(const float* qPanel, const float* kPanel, float* scores, VF (&tileMax)[MR]) const {
+  TILEGRAD_INLINE void scorePanel(const float* qRows, const float* kPanel, float* scores, VF (&tileMax)[MR]) const {
     VF acc[MR][NV];
     clear(acc);
-    multiplyAdd<MR, NV, 1, MR>(size.headDim, qPanel, kPanel, kNR, acc);
+    multiplyAdd<MR, NV, int(kTileStride), 1>(size.headDim, qRows, kPanel, kNR, acc);
     if (options.softcap > 0) softcapTile(acc);
     storeTile(acc, scores, kBlockN);
 #pragma GCC unroll 16
@@ -155,14 +155,13 @@ struct AttentionForward : AttentionForwardProblem {
 
   // A task's part of its worker's scratch.
   struct Tiles {
-    float *qPanels, *qRows, *o, *scores[2], *kTile, *vTile;
+    float *qRows, *o, *scores[2], *kTile, *vTile;
     OnlineSoftmax<kMR>* softmax;
 
     Tiles(char* scratch, const AttentionForward& a) {
       softmax = reinterpret_cast<OnlineSoftmax<kMR>*>(scratch);
-      qPanels = reinterpret_cast<float*>(softmax + kBlockM / kMR);
-      qRows = qPanels + kBlockM * a.headDimPad + kLanes;
-      o = qRows + kBlockM * a.headDimPad;
+      qRows = reinterpret_cast<float*>(softmax + kBlockM / kMR);
+      o = qRows + kBlockM * kTileStride;
       scores[0] = o + kBlockM * a.headDimVPad, scores[1] = scores[0] + kMR * kBlockN;
       kTile = scores[1] + kMR * kBlockN, vTile = kTile + kBlockN * a.size.headDim;
     }
@@ -176,10 +175,9 @@ struct AttentionForward : AttentionForwardProblem {
     const int64_t strips = ceilDiv(rows, kMR), rowsPad = strips * kMR;
     const int64_t hk = h / size.groupSize(), firstKey = packedRow(s, hk);
     const Tiles t(scratch, *this);
-    // 1. load the Q tile, scaled, as panels
-    packRows(q + qStrides.at(s.b, s.offsetQ + rowBegin, h), qStrides.seq, rows, rows, size.headDim, headDimPad,
-             options.softmaxScale * options.scoreUnit(), t.qRows);
-    packPanels<kMR>(t.qRows, headDimPad, rows, rowsPad, size.headDim, t.qPanels);
+    // 1. load the Q tile, scaled
+    loadTileRows(q + qStrides.at(s.b, s.offsetQ + rowBegin, h), qStrides.seq, rows, rowsPad, size.headDim, headDimPad,
+                 options.softmaxScale * options.scoreUnit(), t.qRows);
     memset(t.o, 0, size_t(rowsPad * headDimVPad) * 4);
     for (int64_t n = 0; n < strips; n++) t.softmax[n].reset();
 
@@ -199,7 +197,7 @@ struct AttentionForward : AttentionForwardProblem {
         ForwardStrip &strip = work[at], &before = work[at ^ 1];
         strip.softmax = t.softmax + n, strip.o = t.o + n * kMR * headDimVPad;
         const int64_t begin = rowBegin + n * kMR;
-        if (!scoreStrip(s, h, t.qPanels + n * kMR * size.headDim, begin, minOf(rowEnd, begin + kMR), tile, strip, before)) continue;
+        if (!scoreStrip(s, h, t.qRows + n * kMR * kTileStride, begin, minOf(rowEnd, begin + kMR), tile, strip, before)) continue;
         finishStrip(s, h, before);
         at ^= 1;
       }

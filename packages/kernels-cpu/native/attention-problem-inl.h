@@ -55,6 +55,27 @@ inline void packRows(const float* from, int64_t stride, int64_t rows, int64_t ro
   memset(to + rows * dimPad, 0, size_t(rowsPad - rows) * size_t(dimPad) * 4);
 }
 
+// Q and dout tiles keep one row stride for every head dimension, so that it is a displacement in the register tile. 17 cache lines: an odd number spreads rows over all cache sets.
+constexpr int64_t kTileStride = 272;
+
+// Rows times `factor` into a tile of stride kTileStride, zero up to dimPad and up to rowsPad.
+inline void loadTileRows(const float* from, int64_t stride, int64_t rows, int64_t rowsPad, int64_t dim, int64_t dimPad, float factor, float* to) {
+  const VF f = splat(factor);
+  for (int64_t r = 0; r < rowsPad; r++) {
+    float* y = to + r * kTileStride;
+    int64_t d = 0;
+    if (r < rows) {
+      const float* x = from + r * stride;
+      for (; d + kLanes <= dim; d += kLanes) store(y + d, load(x + d) * f);
+      if (d < dim) {
+        store(y + d, loadPartial(x + d, dim - d) * f);
+        d += kLanes;
+      }
+    }
+    for (; d < dimPad; d += kLanes) store(y + d, VF{});
+  }
+}
+
 // rows × dim → panels of `width` rows, each panel [dim][width]: what multiplyAdd wants as b (width kNR) or as a (width kMR, stepA = width). Rows up to
 // rowsPad (a multiple of width) are zero. Where width is less than a vector, up to kLanes − 1 floats behind the last panel are overwritten.
 template <int width>
