@@ -1,6 +1,7 @@
 /// <reference path="../wgsl.d.ts" />
 import type { WgslFile } from '../shader'
 import activations from './activations.wgsl'
+import attentionBackwardTile from './attention-backward-tile.wgsl'
 import attentionProblem from './attention-problem.wgsl'
 import elements from './elements.wgsl'
 import mask from './mask.wgsl'
@@ -21,4 +22,9 @@ export const attentionLibraries: readonly WgslFile[] = [
   { name: 'mask.wgsl', text: mask },
   { name: 'score.wgsl', text: score },
   { name: 'philox.wgsl', text: philox },
+]
+
+export const attentionBackwardLibraries: readonly WgslFile[] = [
+  ...attentionLibraries,
+  { name: 'attention-backward-tile.wgsl', text: attentionBackwardTile },
 ]
