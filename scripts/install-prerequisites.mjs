@@ -1,7 +1,9 @@
 // @ts-check
 import { spawnSync } from 'node:child_process'
-import { findCommand, isDebian, missingPrerequisites } from './toolchain.mjs'
+import { writeFileSync } from 'node:fs'
+import { findCommand, isBookworm, isDebian, MESA_VULKAN, missingPrerequisites } from './toolchain.mjs'
 
+const BACKPORTS = 'bookworm-backports'
 const lockWait = '--option=DPkg::Lock::Timeout=300'
 
 /**
@@ -15,16 +17,32 @@ export function installPrerequisites() {
   const mayInstall = isDebian() && process.getuid?.() === 0 && findCommand('apt-get') && process.env.TILEGRAD_NO_APT !== '1'
   if (mayInstall) {
     console.log(`Installing ${packages.join(', ')} with apt-get: suites need them.`)
+    const fromBackports = packages.includes(MESA_VULKAN) && isBookworm()
+    if (fromBackports) addBackports()
     aptUpdate()
-    if (aptInstall(packages)) return
+    aptInstall(packages.filter((name) => !fromBackports || name !== MESA_VULKAN))
+    if (fromBackports) aptInstall([`--target-release=${BACKPORTS}`, MESA_VULKAN])
   }
   for (const { what, debian, needed } of missingPrerequisites()) {
-    console.log(`Missing: ${what}, for ${needed} (Debian: apt-get install ${debian}).`)
+    const release = debian === MESA_VULKAN ? `; on bookworm with --target-release=${BACKPORTS}` : ''
+    console.log(`Missing: ${what}, for ${needed} (Debian: apt-get install ${debian}${release}).`)
   }
+}
+
+/** Names Debian's backports as a source, unless one does. apt takes from there only what it is told to. */
+function addBackports() {
+  const { stdout } = spawnSync('apt-cache', ['policy'], { encoding: 'utf8' })
+  if (stdout.includes(`n=${BACKPORTS}`)) return
+  const keys = '/usr/share/keyrings/debian-archive-keyring.gpg'
+  writeFileSync(
+    '/etc/apt/sources.list.d/tilegrad-backports.list',
+    `deb [signed-by=${keys}] http://deb.debian.org/debian ${BACKPORTS} main\n`,
+  )
 }
 
 /** @param {string[]} packages */
 function aptInstall(packages) {
+  if (packages.length === 0) return true
   return apt(['install', '--yes', '--quiet', '--no-install-recommends', lockWait, ...packages])
 }
 

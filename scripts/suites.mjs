@@ -13,7 +13,11 @@ export const suites = [
   { name: 'cpu-wasm-chromium', title: 'CPU WASM in Chromium', workspace: 'packages/kernels-cpu' },
   { name: 'parity', title: 'parity with PyTorch', workspace: 'packages/transformer' },
   { name: 'train-gpt', title: 'train-gpt', workspace: 'apps/train-gpt' },
+  { name: 'webgpu-node', title: 'WebGPU in Node', workspace: 'packages/kernels-webgpu' },
+  { name: 'webgpu-chromium', title: 'WebGPU in Chromium', workspace: 'packages/kernels-webgpu' },
+  { name: 'train-gpt-webgpu', title: 'train-gpt on WebGPU', workspace: 'apps/train-gpt' },
   { name: 'layers', title: 'layers and cycles', workspace: '.' },
+  { name: 'webgpu-example', title: 'WebGPU example, packed, in Chromium', workspace: '.' },
   { name: 'pack', title: 'packed packages and README examples', workspace: '.' },
 ]
 

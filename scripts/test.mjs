@@ -1,20 +1,28 @@
 // @ts-check
 // npm test: builds and tests everything from a fresh `npm ci`, then says which suites ran. The last line is the sum.
 import { spawnSync } from 'node:child_process'
-import { rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { installPrerequisites } from './install-prerequisites.mjs'
 import { root, workspaces } from './paths.mjs'
 import { readSuites } from './suites.mjs'
 import { formatTotal, sumResults } from './test-results.mjs'
-import { toolchainEnvironment } from './toolchain.mjs'
+import { toolchainEnvironment, webgpuAdapter } from './toolchain.mjs'
 import { turbo } from './turbo.mjs'
 
 const folders = [...workspaces, '.']
 // Records of an earlier run must not speak for this one; turbo puts back those of cached tests.
 for (const folder of folders) rmSync(join(root, folder, 'reports'), { recursive: true, force: true })
 
+// Where Vulkan drivers keep their sockets; those of Mesa complain if there is none.
+const runtimeFolder = mkdtempSync(join(tmpdir(), 'tilegrad-runtime-'))
+process.on('exit', () => rmSync(runtimeFolder, { recursive: true, force: true }))
+process.env.XDG_RUNTIME_DIR ??= runtimeFolder
+
 installPrerequisites()
+// Tests that need an adapter are declared not to have run where this is empty.
+process.env.TILEGRAD_WEBGPU = webgpuAdapter()
 const workspacesCode = await turbo(['run', 'build', 'test', '--continue', '--concurrency=2', '--ui=stream', '--output-logs=new-only'])
 const rootCode = testRoot()
 report(workspacesCode === 0 && rootCode === 0)

@@ -3,13 +3,12 @@ import { createRequire } from 'node:module'
 import { pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { declareSuite } from '../../../suite.shared'
+import { noAdapter } from '../../../webgpu.shared'
 import { readMetrics } from './metrics'
 import { runFolder } from './run-folder'
 import { learned, run, smallRun, start, weights } from './testing/cli'
 
-// Set by the repository's scripts: a description of the adapter, or nothing where there is none.
-const noAdapter = process.env.TILEGRAD_WEBGPU === ''
-declareSuite('train-gpt-webgpu', noAdapter ? 'no WebGPU adapter: it needs a Vulkan driver' : undefined)
+declareSuite('train-gpt-webgpu', noAdapter)
 
 // A software adapter compiles its kernels once, which takes a busy machine minutes.
 const TIMEOUT = 600_000

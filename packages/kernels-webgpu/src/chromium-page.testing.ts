@@ -1,6 +1,7 @@
 // What the page of chromium.test.ts runs, in its own thread or in a worker: the small conformance suite, without a test runner.
 import { conformanceCases, createOracle } from '@tilegrad/testing'
 import { createWebGPUBackend } from './index'
+import { LACKS } from './lacks.testing'
 
 /** What the page found, for the test to judge. */
 export interface PageReport {
@@ -15,7 +16,7 @@ async function runConformance(pattern = ''): Promise<PageReport> {
   const oracle = createOracle()
   const failures: string[] = []
   let passed = 0
-  for (const { group, name, run } of conformanceCases({ sizes: 'small' })) {
+  for (const { group, name, run } of conformanceCases({ lacks: LACKS, sizes: 'small' })) {
     if (!new RegExp(pattern).test(group)) continue
     try {
       await run(backend, oracle)

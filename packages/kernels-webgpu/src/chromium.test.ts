@@ -10,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { declareSuite } from '../../../suite.shared'
 import { bundle } from './bundle.testing'
 import type { PageReport } from './chromium-page.testing'
+import { LACKS } from './lacks.testing'
 
 const executablePath = process.env.TILEGRAD_CHROMIUM || findChromium()
 declareSuite('webgpu-chromium', executablePath ? undefined : 'no Chromium found; install it or set TILEGRAD_CHROMIUM')
@@ -55,7 +56,8 @@ describe.skipIf(!executablePath)('headless Chromium', () => {
     }
   }
 
-  const casesOf = (groups: string) => conformanceCases({ sizes: 'small' }).filter(({ group }) => new RegExp(groups).test(group)).length
+  const casesOf = (groups: string) =>
+    conformanceCases({ lacks: LACKS, sizes: 'small' }).filter(({ group }) => new RegExp(groups).test(group)).length
 
   test(
     'a page runs the suite',

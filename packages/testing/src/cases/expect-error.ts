@@ -33,7 +33,7 @@ export async function expectReject(name: ErrorName, promise: Promise<unknown>): 
 
 function judge(name: ErrorName, error: unknown, what: string): void {
   const { name: got, message } = error as Error
-  if (got !== name) throw new Error(`expected ${name} from ${what}, got ${got}: ${message}`)
+  if (got !== name) throw new Error(`expected ${name} from ${what}, got ${got}: ${message}`, { cause: error })
   if (message === '' || message.includes('\n')) throw new Error(`the message must be one line, got ${JSON.stringify(message)}`)
   const complete = !SAYS_WHAT_IT_GOT.includes(name) || /^[a-z]\w*(\(\))?: .+, got .+$/i.test(message)
   if (!complete) throw new Error(`the message must say 'function: what was expected, got …', not ${JSON.stringify(message)}`)

@@ -26,8 +26,11 @@ async function misuse(backend: Backend, error: ErrorName, call: Misuse[2]): Prom
     made.push(tensor)
     return tensor
   }
-  expectError(error, () => call(backend.kernels, make))
-  for (const tensor of made) tensor.dispose()
+  try {
+    expectError(error, () => call(backend.kernels, make))
+  } finally {
+    for (const tensor of made) tensor.dispose()
+  }
   await backend.sync()
   if (backend.memory().bytes !== bytes) throw new Error(`${backend.memory().bytes - bytes} bytes are still held after a refused call`)
 }
@@ -212,8 +215,11 @@ function lifetimeCase(what: string): ConformanceCase {
         return tensor
       })
       if (disposed) for (const tensor of made) tensor.dispose()
-      for (const call of calls) expectError(disposed ? 'DisposedError' : 'BackendMismatchError', call)
-      for (const tensor of made) tensor.dispose()
+      try {
+        for (const call of calls) expectError(disposed ? 'DisposedError' : 'BackendMismatchError', call)
+      } finally {
+        for (const tensor of made) tensor.dispose()
+      }
       await backend.sync()
       if (backend.memory().bytes !== bytes) throw new Error(`${backend.memory().bytes - bytes} bytes are still held after refused calls`)
     },

@@ -1,0 +1,6 @@
+import { check } from './check.js'
+
+check().then(
+  (results) => postMessage({ results }),
+  (error) => postMessage({ error: String(error) }),
+)
