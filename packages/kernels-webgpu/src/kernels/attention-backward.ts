@@ -1,13 +1,14 @@
 import { type AttentionBackwardProblem, checkAttentionBackward, type Kernels, type Tensor } from '@tilegrad/tensor'
 import type { KernelContext } from '../kernel-context'
 import { combinations, defineShader } from '../shader'
+import dbiasText from '../shaders/attention-backward-dbias.wgsl'
 import dkdvText from '../shaders/attention-backward-dkdv.wgsl'
 import dqText from '../shaders/attention-backward-dq.wgsl'
 import optionsText from '../shaders/attention-backward-options.wgsl'
 import preprocessText from '../shaders/attention-backward-preprocess.wgsl'
 import { attentionBackwardLibraries } from '../shaders/libraries'
 import type { WebGPUTensor } from '../tensor'
-import { headParams, headsOf, isGeneral, pack, planesOf, type SharedBindings, sharedBindings } from './attention-problem'
+import { axesOf, headParams, headsOf, isGeneral, pack, planesOf, type SharedBindings, sharedBindings } from './attention-problem'
 import { BACKWARD_TILES, type BackwardTile, backwardTile } from './attention-tiles'
 
 const variants = (['f32', 'f16'] as const).flatMap((Element) =>
@@ -15,6 +16,12 @@ const variants = (['f32', 'f16'] as const).flatMap((Element) =>
 )
 export const attentionBackwardDkdv = defineShader('attention-backward-dkdv', dkdvText, variants, attentionBackwardLibraries)
 export const attentionBackwardDq = defineShader('attention-backward-dq', dqText, variants, attentionBackwardLibraries)
+export const attentionBackwardDbias = defineShader(
+  'attention-backward-dbias',
+  dbiasText,
+  BACKWARD_TILES.map((tile) => ({ GENERAL: true, ...tile })),
+  attentionBackwardLibraries,
+)
 export const attentionBackwardPreprocess = defineShader(
   'attention-backward-preprocess',
   preprocessText,
@@ -28,16 +35,14 @@ export function attentionBackwardKernels(ctx: KernelContext): Pick<Kernels, 'att
     attentionBackward(dout, q, k, v, out, lse, options = {}) {
       const problem = checkAttentionBackward(ctx.backend, dout, q, k, v, out, lse, options)
       ctx.element('attentionBackward', problem.dtype)
-      if (problem.optionGradients.includes('bias')) {
-        ctx.unsupported('attentionBackward', `the gradient of bias; leave it out of optionGradients (${problem.dtype})`)
-      }
       const [dq, dk, dv] = [q, k, v].map(({ shape, dtype }) => ctx.empty(shape, dtype)) as [WebGPUTensor, WebGPUTensor, WebGPUTensor]
       const dalibiSlopes = problem.optionGradients.includes('alibiSlopes') ? ctx.empty(options.alibiSlopes?.shape ?? []) : undefined
       const dsink = problem.optionGradients.includes('sink') ? ctx.empty([problem.nHeads]) : undefined
-      const call = { problem, dout, q, k, v, out, lse, dq, dk, dv, dalibiSlopes, dsink }
+      const dbias = problem.optionGradients.includes('bias') ? ctx.empty(options.bias?.shape ?? []) : undefined
+      const call = { problem, dout, q, k, v, out, lse, dq, dk, dv, dalibiSlopes, dbias, dsink }
       if (problem.totalQ === 0 || problem.totalK === 0) clearAll(ctx, call)
       else runBackward(ctx, call)
-      return { dq, dk, dv, ...(dalibiSlopes && { dalibiSlopes }), ...(dsink && { dsink }) }
+      return { dq, dk, dv, ...(dalibiSlopes && { dalibiSlopes }), ...(dbias && { dbias }), ...(dsink && { dsink }) }
     },
   }
 }
@@ -54,12 +59,13 @@ interface Call {
   readonly dk: WebGPUTensor
   readonly dv: WebGPUTensor
   readonly dalibiSlopes: WebGPUTensor | undefined
+  readonly dbias: WebGPUTensor | undefined
   readonly dsink: WebGPUTensor | undefined
 }
 
 /** Without a pair every gradient is 0: out is 0 in rows that see nothing, and the sink's share has no value. */
-function clearAll(ctx: KernelContext, { dq, dk, dv, dalibiSlopes, dsink }: Call): void {
-  for (const tensor of [dq, dk, dv, dalibiSlopes, dsink]) if (tensor) ctx.clear(tensor)
+function clearAll(ctx: KernelContext, { dq, dk, dv, dalibiSlopes, dbias, dsink }: Call): void {
+  for (const tensor of [dq, dk, dv, dalibiSlopes, dbias, dsink]) if (tensor) ctx.clear(tensor)
 }
 
 function runBackward(ctx: KernelContext, call: Call): void {
@@ -83,6 +89,7 @@ function runBackward(ctx: KernelContext, call: Call): void {
   const tile = backwardTile(headDim, headDimV)
   dkdv(ctx, call, tile, shared, packedQ, packedK)
   const dslopes = dqOf(ctx, call, tile, shared, packedQ, packedK)
+  if (call.dbias) dbiasOf(ctx, call, call.dbias, tile, shared, packedQ, packedK)
   optionGradients(ctx, call, tile, packedQ, dslopes, planesOfHead)
 }
 
@@ -197,6 +204,39 @@ function dqOf(
     }),
   )
   return dslopes
+}
+
+function dbiasOf(
+  ctx: KernelContext,
+  { problem }: Call,
+  dbias: WebGPUTensor,
+  tile: BackwardTile,
+  { params, bias, tables }: SharedBindings,
+  packedQ: WebGPUTensor,
+  packedK: WebGPUTensor,
+): void {
+  const { batchSize, nHeads, seqlenQ, seqlenK } = problem
+  const [keys, rows, heads, batch] = axesOf(problem)
+  ctx.run({
+    shader: attentionBackwardDbias,
+    entry: 'attentionBackwardDbias',
+    constants: { GENERAL: true, ...tile },
+    bindings: { packedQ, packedK, bias, tables, dbias },
+    params: {
+      ...params,
+      ...headParams('Q', undefined),
+      ...headParams('K', undefined),
+      ...headParams('V', undefined),
+      ...tileParams(problem, tile),
+      firstBatch: 0,
+      nMBlocks: 0,
+    },
+    workgroups: [
+      keys ? Math.ceil(seqlenK / tile.WORKGROUP) : 1,
+      rows ? Math.ceil(seqlenQ / tile.BLOCK) : 1,
+      (batch ? batchSize : 1) * (heads ? nHeads : 1),
+    ],
+  })
 }
 
 function optionGradients(

@@ -132,6 +132,7 @@ function optionParams(problem: AttentionProblem, biasView: View | undefined): Pa
     headStrideBias,
     rowStrideBias,
     keyStrideBias,
+    biasAxes: axesOf(problem).reduce((bits, kept, axis) => bits | (Number(kept) << axis), 0),
     hasDropout: Number(dropoutP > 0),
     dropoutThreshold,
     seedLow: seed >>> 0,
@@ -139,6 +140,11 @@ function optionParams(problem: AttentionProblem, biasView: View | undefined): Pa
     philoxRounds: 10,
     keptFactor: 1 / (1 - dropoutP),
   }
+}
+
+/** Which axes bias has of its own, from that of keys to that of batch entries: gradients are summed over the others. */
+export function axesOf({ bias }: AttentionProblem): boolean[] {
+  return Array.from({ length: 4 }, (_, axis) => (bias?.tensor.shape.at(-1 - axis) ?? 1) > 1)
 }
 
 function headOptions(ctx: KernelContext, { batchSize, nHeads, alibiSlopes, sink }: AttentionProblem): Tensor {

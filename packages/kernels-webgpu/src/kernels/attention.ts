@@ -2,6 +2,7 @@ import type { Kernels } from '@tilegrad/tensor'
 import type { KernelContext } from '../kernel-context'
 import type { Shader } from '../shader'
 import {
+  attentionBackwardDbias,
   attentionBackwardDkdv,
   attentionBackwardDq,
   attentionBackwardKernels,
@@ -14,6 +15,7 @@ import { attentionHeads, attentionPack } from './attention-problem'
 type AttentionKernel = 'attentionForward' | 'attentionBackward' | 'attentionRows' | 'attentionColumnSums' | 'attentionTopK'
 
 export const attentionShaders: readonly Shader[] = [
+  attentionBackwardDbias,
   attentionBackwardDkdv,
   attentionBackwardDq,
   attentionBackwardOptions,

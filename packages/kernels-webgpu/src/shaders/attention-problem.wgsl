@@ -51,6 +51,8 @@ struct Params {
   headStrideBias: u32,
   rowStrideBias: u32,
   keyStrideBias: u32,
+  /// Bit a is 1 where bias has an axis a of its own, counted from the last.
+  biasAxes: u32,
   hasDropout: u32,
   dropoutThreshold: u32,
   seedLow: u32,
