@@ -48,19 +48,22 @@ async function losses(out: string): Promise<number[]> {
 }
 
 describe.skipIf(noAdapter)('train-gpt --backend webgpu', () => {
-  it(
-    'has the loss curve of the CPU, but for rounding, and no leak',
-    async () => {
-      const standard = ['--attention', 'standard']
-      const { out, stderr } = await train('webgpu', ['--backend', 'webgpu', ...standard])
+  it.each(['flash', 'standard'])(
+    'has the loss curve of the CPU, but for rounding, and no leak, with %s attention',
+    async (attention) => {
+      const [standard, chosen] = [
+        ['--attention', 'standard'],
+        ['--attention', attention],
+      ]
+      const { out, stderr } = await train(`webgpu-${attention}`, ['--backend', 'webgpu', ...chosen])
       expect(stderr).toMatch(/^backend: .*WebGPU.*, peak [\d.]+[GT]FLOP\/s$/m)
       const steps = (await readMetrics(runFolder(out).metrics)).filter((record) => record.type === 'step')
       expect(new Set(steps.slice(1).map((record) => record.backendBytes)).size).toBe(1)
 
       // How far rounding carries a curve: the same arithmetic on one processor with its sums in other orders.
-      const variants = [standard, [], [...standard, '--runtime', 'wasm'], ['--runtime', 'wasm']]
+      const variants = [chosen, standard, [], [...standard, '--runtime', 'wasm'], ['--runtime', 'wasm']]
       const curves: number[][] = []
-      for (const [i, flags] of variants.entries()) curves.push(await losses((await train(`cpu-${i}`, flags)).out))
+      for (const [i, flags] of variants.entries()) curves.push(await losses((await train(`cpu-${attention}-${i}`, flags)).out))
       const [cpu = []] = curves
       const spread = Math.max(...cpu.map((loss, i) => Math.max(...curves.map((curve) => Math.abs((curve[i] as number) - loss)))))
       const ulp = 2 ** -23 * Math.max(...cpu)
@@ -74,7 +77,7 @@ describe.skipIf(noAdapter)('train-gpt --backend webgpu', () => {
   it(
     'goes on with another device where its own is destroyed in mid-run, and ends with the same bits',
     async () => {
-      const flags = ['--backend', 'webgpu', '--attention', 'standard']
+      const flags = ['--backend', 'webgpu']
       const [straight, lost] = ['straight', 'lost']
       const preload = small.path('lose-device.mjs')
       await writeFile(preload, loseDevice(runFolder(small.path(lost)).metrics, 6))
