@@ -10,6 +10,7 @@ import {
   attentionBackwardPreprocess,
 } from './attention-backward'
 import { attentionForward, attentionForwardKernels, attentionMerge } from './attention-forward'
+import { attentionInspection, attentionInspectionKernels, attentionRows } from './attention-inspection'
 import { attentionHeads, attentionPack } from './attention-problem'
 
 type AttentionKernel = 'attentionForward' | 'attentionBackward' | 'attentionRows' | 'attentionColumnSums' | 'attentionTopK'
@@ -22,17 +23,17 @@ export const attentionShaders: readonly Shader[] = [
   attentionBackwardPreprocess,
   attentionForward,
   attentionHeads,
+  attentionInspection,
   attentionMerge,
   attentionPack,
+  attentionRows,
 ]
 
-/** Attention; what is not there yet is refused by name. */
+/** Attention, forward and backward, and what it looked at. */
 export function attentionKernels(ctx: KernelContext): Pick<Kernels, AttentionKernel> {
   return {
     ...attentionForwardKernels(ctx),
     ...attentionBackwardKernels(ctx),
-    attentionRows: (_q, { dtype }) => ctx.unsupported('attentionRows', dtype),
-    attentionColumnSums: (_q, { dtype }) => ctx.unsupported('attentionColumnSums', dtype),
-    attentionTopK: (_q, { dtype }) => ctx.unsupported('attentionTopK', dtype),
+    ...attentionInspectionKernels(ctx),
   }
 }

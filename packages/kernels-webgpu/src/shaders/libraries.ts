@@ -2,6 +2,7 @@
 import type { WgslFile } from '../shader'
 import activations from './activations.wgsl'
 import attentionBackwardTile from './attention-backward-tile.wgsl'
+import attentionPair from './attention-pair.wgsl'
 import attentionProblem from './attention-problem.wgsl'
 import elements from './elements.wgsl'
 import mask from './mask.wgsl'
@@ -27,4 +28,9 @@ export const attentionLibraries: readonly WgslFile[] = [
 export const attentionBackwardLibraries: readonly WgslFile[] = [
   ...attentionLibraries,
   { name: 'attention-backward-tile.wgsl', text: attentionBackwardTile },
+]
+
+export const attentionInspectionLibraries: readonly WgslFile[] = [
+  ...attentionLibraries,
+  { name: 'attention-pair.wgsl', text: attentionPair },
 ]
