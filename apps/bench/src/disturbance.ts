@@ -3,12 +3,12 @@ import { cpus } from 'node:os'
 
 /** Seconds that were lost to others so far. */
 export interface LostTime {
-  /** This process's threads were ready to run and another one had their core; null where the system does not count it. */
+  /** This process's threads were ready to run and another one, perhaps their own process's, had their core; null where the system does not count it. */
   readonly waiting: number | null
   /** The hypervisor gave the cores to other machines. */
   readonly stolen: number
-  /** Cores were busy with anything but this process. */
-  readonly others: number
+  /** Cores were busy with anything but this process: by thread, or in one sum where the system does not count threads. */
+  readonly others: ReadonlyMap<string, number>
 }
 
 /** Share of the threads' time that may be lost before a sample is taken again. */
@@ -24,27 +24,39 @@ export function watchDisturbance(threads: number, pid: number = process.pid): (s
 
 export function isDisturbed(before: LostTime, after: LostTime, seconds: number, threads: number): boolean {
   const allowed = tolerated * seconds * threads
-  // Threads of one process that outnumber its cores wait for each other too, which is why only the caller knows how many it has.
+  const others = busySince(before.others, after.others)
+  // Threads of one process wait for each other too (one that enqueues short calls, and those that run them), which is no disturbance: others must have
+  // been busy as well. And others may be busy on a core that this process did not want.
   if (after.waiting !== null && before.waiting !== null) {
-    if (after.waiting - before.waiting > allowed) return true
-  } else if (after.others - before.others > allowed + 2 * tickSeconds) return true
+    if (Math.min(after.waiting - before.waiting, others) > allowed) return true
+  } else if (others > allowed + 2 * tickSeconds) return true
   return after.stolen - before.stolen > allowed + tickSeconds
 }
 
-function lostTime(pid: number): LostTime {
-  return { waiting: waitingSeconds(pid), stolen: stolenSeconds(), others: othersSeconds() }
+/** Threads that have ended meanwhile take their last moments with them, but not what they did before. */
+function busySince(before: ReadonlyMap<string, number>, after: ReadonlyMap<string, number>): number {
+  return [...after].reduce((sum, [thread, seconds]) => sum + Math.max(0, seconds - (before.get(thread) ?? 0)), 0)
 }
 
-/** Linux: time on a run queue, the second number of each thread's schedstat. */
-function waitingSeconds(pid: number): number | null {
+function lostTime(pid: number): LostTime {
+  const own = threadTimes(pid)
+  if (own.length === 0) return { waiting: null, stolen: stolenSeconds(), others: new Map([['all', othersSeconds()]]) }
+  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && Number(name) !== pid)
+  const others = new Map(
+    pids.flatMap((other) => threadTimes(Number(other)).map(({ thread, running }): [string, number] => [thread, running])),
+  )
+  return { waiting: own.reduce((sum, { waiting }) => sum + waiting, 0), stolen: stolenSeconds(), others }
+}
+
+/** Linux: seconds on a core and on a run queue, by thread; none where that is not counted, or the process has ended. */
+function threadTimes(pid: number): { thread: string; running: number; waiting: number }[] {
   try {
-    let nanoseconds = 0
-    for (const task of readdirSync(`/proc/${pid}/task`)) {
-      nanoseconds += Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[1])
-    }
-    return nanoseconds / 1e9
+    return readdirSync(`/proc/${pid}/task`).map((thread) => {
+      const [running, waiting] = readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ', 2)
+      return { thread, running: Number(running) / 1e9, waiting: Number(waiting) / 1e9 }
+    })
   } catch {
-    return null
+    return []
   }
 }
 
