@@ -11,6 +11,8 @@ import {
 } from './attention-backward'
 import { attentionForward, attentionForwardKernels, attentionMerge } from './attention-forward'
 import { attentionInspection, attentionInspectionKernels, attentionRows } from './attention-inspection'
+import { attentionInPieces } from './attention-pieces'
+import { attentionPackRows } from './attention-pack-rows'
 import { attentionHeads, attentionPack } from './attention-problem'
 
 type AttentionKernel = 'attentionForward' | 'attentionBackward' | 'attentionRows' | 'attentionColumnSums' | 'attentionTopK'
@@ -26,14 +28,14 @@ export const attentionShaders: readonly Shader[] = [
   attentionInspection,
   attentionMerge,
   attentionPack,
+  attentionPackRows,
   attentionRows,
 ]
 
 /** Attention, forward and backward, and what it looked at. */
 export function attentionKernels(ctx: KernelContext): Pick<Kernels, AttentionKernel> {
   return {
-    ...attentionForwardKernels(ctx),
-    ...attentionBackwardKernels(ctx),
+    ...attentionInPieces(ctx, { ...attentionForwardKernels(ctx), ...attentionBackwardKernels(ctx) }),
     ...attentionInspectionKernels(ctx),
   }
 }
