@@ -11,7 +11,6 @@ import {
 } from './attention-backward'
 import { attentionForward, attentionForwardKernels, attentionMerge } from './attention-forward'
 import { attentionInspection, attentionInspectionKernels, attentionRows } from './attention-inspection'
-import { attentionInPieces } from './attention-pieces'
 import { attentionPackRows } from './attention-pack-rows'
 import { attentionHeads, attentionPack } from './attention-problem'
 
@@ -35,7 +34,8 @@ export const attentionShaders: readonly Shader[] = [
 /** Attention, forward and backward, and what it looked at. */
 export function attentionKernels(ctx: KernelContext): Pick<Kernels, AttentionKernel> {
   return {
-    ...attentionInPieces(ctx, { ...attentionForwardKernels(ctx), ...attentionBackwardKernels(ctx) }),
+    ...attentionForwardKernels(ctx),
+    ...attentionBackwardKernels(ctx),
     ...attentionInspectionKernels(ctx),
   }
 }
