@@ -1,8 +1,17 @@
 import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vitest/config'
 
+/** Imports `.wgsl` files as text, as tsup does for the package. */
+const wgsl = {
+  name: 'wgsl-as-text',
+  transform(text: string, id: string) {
+    return id.endsWith('.wgsl') ? { code: `export default ${JSON.stringify(text)}`, map: null } : undefined
+  },
+}
+
 /** Tests run against the sources of every workspace package, so that no build is stale. */
 export const shared = defineConfig({
+  plugins: [wgsl],
   resolve: {
     alias: [
       {

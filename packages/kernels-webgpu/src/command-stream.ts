@@ -59,7 +59,8 @@ interface Batch {
 
 /** Dispatches of a command buffer: as many as the parameters buffer has slots. */
 const SLOTS = 256
-const SLOT_BYTES = 256
+/** At least those of the largest `struct Params`, and aligned. */
+const SLOT_BYTES = 512
 /** Parameter buffers in turn, so that writing one need not wait for the command buffer before. */
 const ARENAS = 4
 /** Commands that start the GPU without waiting for the end of the caller's synchronous code. */

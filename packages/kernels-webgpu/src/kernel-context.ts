@@ -56,6 +56,8 @@ export interface KernelContext {
   contiguous(tensor: Tensor): WebGPUTensor
   /** A view of one's making (`tensor.slice(…)`), which is then disposed when the kernel's method returns. */
   hold(view: Tensor): WebGPUTensor
+  /** Whether it can be bound whole: kernels/pieces.ts cuts what cannot. */
+  fits(tensor: Tensor): boolean
   /** How a tensor is bound. Strides are `tensor.strides`, in elements. */
   view(tensor: Tensor): View
   /** Counts an in-place write to `tensor`: for `out`, `accumulateInto` and parameters. */

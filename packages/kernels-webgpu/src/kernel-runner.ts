@@ -97,6 +97,10 @@ export class KernelRunner implements KernelContext {
     return view as WebGPUTensor
   }
 
+  fits(tensor: Tensor): boolean {
+    return this.reachOf(tensor as WebGPUTensor).bytes <= this.limits.maxStorageBufferBindingSize
+  }
+
   view(tensor: Tensor): View {
     const bytes = bytesPerElement[tensor.dtype]
     const { byteOffset } = tensor as WebGPUTensor
@@ -188,19 +192,24 @@ export class KernelRunner implements KernelContext {
   }
 
   /** The part of a buffer that a view reaches. @throws the error that made its elements worthless; UnsupportedError beyond the binding limit. */
-  private rangeOf(entry: string, name: string, { storage, byteOffset, shape, strides, dtype }: WebGPUTensor): Range {
-    const { block } = storage
+  private rangeOf(entry: string, name: string, tensor: WebGPUTensor): Range {
+    const { block } = tensor.storage
     if (block.error) throw block.error
-    const alignment = this.limits.minStorageBufferOffsetAlignment
-    const offset = shape.includes(0) ? 0 : Math.floor(byteOffset / alignment) * alignment
-    const reach = shape.includes(0) ? 0 : shape.reduce((at, size, axis) => at + (size - 1) * (strides[axis] as number), 1)
-    const end = byteOffset + reach * bytesPerElement[dtype]
-    const bytes = Math.min(Math.max(16, Math.ceil((end - offset) / 4) * 4), block.bytes - offset)
+    const { offset, bytes } = this.reachOf(tensor)
     const most = this.limits.maxStorageBufferBindingSize
     if (bytes > most) {
       this.unsupported(this.kernelName(entry), `${name} of ${bytes} bytes: this device binds at most ${most}; split the call`)
     }
     return { block, offset, bytes }
+  }
+
+  /** From an aligned offset to the last element. */
+  private reachOf({ storage: { block }, byteOffset, shape, strides, dtype }: WebGPUTensor): { offset: number; bytes: number } {
+    const alignment = this.limits.minStorageBufferOffsetAlignment
+    const offset = shape.includes(0) ? 0 : Math.floor(byteOffset / alignment) * alignment
+    const reach = shape.includes(0) ? 0 : shape.reduce((at, size, axis) => at + (size - 1) * (strides[axis] as number), 1)
+    const end = byteOffset + reach * bytesPerElement[dtype]
+    return { offset, bytes: Math.min(Math.max(16, Math.ceil((end - offset) / 4) * 4), block.bytes - offset) }
   }
 
   /**

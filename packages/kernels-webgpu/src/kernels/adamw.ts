@@ -3,7 +3,8 @@ import type { KernelContext } from '../kernel-context'
 import { type Constants, defineShader } from '../shader'
 import text from '../shaders/adamw.wgsl'
 import { elementsWgsl } from '../shaders/libraries'
-import { inPieces, WORKGROUP } from './elements'
+import { WORKGROUP } from './elements'
+import { inPieces } from './pieces'
 import { asRows } from './rows'
 
 const variant = (element: string, gradient: string, state: string): Constants => ({ Element: element, Gradient: gradient, State: state })

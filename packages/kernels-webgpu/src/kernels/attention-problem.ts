@@ -105,6 +105,31 @@ function sizeParams(problem: AttentionProblem): ParamsOf {
   return { seqlenQ, seqlenK, totalQ, totalK, nHeads, groupSize: nHeads / nHeadsK, headDim, headDimV, batchSize }
 }
 
+/** How dropout numbers heads. */
+interface RandomHeads {
+  readonly first: number
+  readonly perSequence: number
+}
+
+let randomHeads: RandomHeads | undefined
+
+/**
+ * Runs a part of a call of attention, whose heads dropout numbers as the whole call would. Kernels are called synchronously, so that what is set here
+ * is seen by them alone.
+ *
+ * @param firstHead first head of the part, of sequence firstBatch
+ */
+export function asPartOf<T>({ nHeads }: AttentionProblem, firstBatch: number, firstHead: number, run: () => T): T {
+  const whole = randomHeads
+  const { first, perSequence } = whole ?? { first: 0, perSequence: nHeads }
+  randomHeads = { first: first + firstBatch * perSequence + firstHead, perSequence }
+  try {
+    return run()
+  } finally {
+    randomHeads = whole
+  }
+}
+
 /** UNLIMITED of shaders/attention-problem.wgsl: more rows than there are. */
 const UNLIMITED = 2 ** 29
 
@@ -135,6 +160,8 @@ function optionParams(problem: AttentionProblem, biasView: View | undefined): Pa
     biasAxes: axesOf(problem).reduce((bits, kept, axis) => bits | (Number(kept) << axis), 0),
     hasDropout: Number(dropoutP > 0),
     dropoutThreshold,
+    firstRandomHead: randomHeads?.first ?? 0,
+    randomHeads: randomHeads?.perSequence ?? problem.nHeads,
     seedLow: seed >>> 0,
     seedHigh: Math.floor(seed / 2 ** 32),
     philoxRounds: 10,

@@ -12,6 +12,7 @@ import {
 import { attentionForward, attentionForwardKernels, attentionMerge } from './attention-forward'
 import { attentionInspection, attentionInspectionKernels, attentionRows } from './attention-inspection'
 import { attentionPackRows } from './attention-pack-rows'
+import { attentionInPieces } from './attention-pieces'
 import { attentionHeads, attentionPack } from './attention-problem'
 
 type AttentionKernel = 'attentionForward' | 'attentionBackward' | 'attentionRows' | 'attentionColumnSums' | 'attentionTopK'
@@ -34,8 +35,7 @@ export const attentionShaders: readonly Shader[] = [
 /** Attention, forward and backward, and what it looked at. */
 export function attentionKernels(ctx: KernelContext): Pick<Kernels, AttentionKernel> {
   return {
-    ...attentionForwardKernels(ctx),
-    ...attentionBackwardKernels(ctx),
+    ...attentionInPieces(ctx, { ...attentionForwardKernels(ctx), ...attentionBackwardKernels(ctx) }),
     ...attentionInspectionKernels(ctx),
   }
 }

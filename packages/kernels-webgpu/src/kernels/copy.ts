@@ -6,6 +6,7 @@ import { elementsWgsl } from '../shaders/libraries'
 import type { WebGPUTensor } from '../tensor'
 import { type Axis, mergeAxes } from './axes'
 import { WORKGROUP } from './elements'
+import { middleOf, part } from './pieces'
 
 export const copy = defineShader('copy', text, [{}], [elementsWgsl])
 
@@ -19,11 +20,29 @@ export function copyKernels(ctx: KernelContext): Pick<Kernels, 'copy'> {
       checkCopy(ctx.backend, x, options)
       const out = (options.out as WebGPUTensor | undefined) ?? ctx.empty(x.shape, x.dtype)
       if (options.out) ctx.touch(out)
-      if (numel(x.shape) === 0) return out
-      const [from, to] = [ctx.view(x), ctx.view(out)]
-      copyOver(ctx, axesOf(x, out), { view: from, start: from.start }, { view: to, start: to.start }, bytesPerElement[x.dtype])
+      if (numel(x.shape) > 0) copyPieces(ctx, x, out)
       return out
     },
+  }
+}
+
+/** Cuts an axis in two until both can be bound: the one along which what cannot be reaches furthest. */
+function copyPieces(ctx: KernelContext, x: Tensor, out: Tensor): void {
+  const large = [x, out].find((tensor) => !ctx.fits(tensor))
+  if (!large) {
+    const [from, to] = [ctx.view(x), ctx.view(out)]
+    copyOver(ctx, axesOf(x, out), { view: from, start: from.start }, { view: to, start: to.start }, bytesPerElement[x.dtype])
+    return
+  }
+  const reaches = large.shape.map((size, axis) => (size - 1) * (large.strides[axis] as number))
+  const axis = reaches.indexOf(Math.max(...reaches))
+  const size = large.shape[axis] as number
+  const middle = middleOf(size)
+  for (const [from, to] of [
+    [0, middle],
+    [middle, size],
+  ] as const) {
+    copyPieces(ctx, part(ctx, x, axis, from, to), part(ctx, out, axis, from, to))
   }
 }
 

@@ -5,6 +5,7 @@ import text from '../shaders/cross-entropy.wgsl'
 import { reduceWgsl } from '../shaders/libraries'
 import type { WebGPUTensor } from '../tensor'
 import { sameElements } from './elements'
+import { rowPieces } from './pieces'
 import { asRows, type Rows, resultOf, rowWorkgroup } from './rows'
 
 export const crossEntropy = defineShader(
@@ -43,7 +44,9 @@ export function crossEntropyKernels(ctx: KernelContext): Pick<Kernels, 'crossEnt
       const lse = ctx.empty(problem.lseShape)
       const rowLosses = ctx.temporary(problem.lseShape)
       const labels = ctx.view(ctx.contiguous(targets))
-      rowLossesOf(ctx, problem, { firstRow: 0, rows: problem.rows }, asRows(ctx, logits), labels, lse, rowLosses)
+      for (const { tensors, ...chunk } of rowPieces(ctx, { logits })) {
+        rowLossesOf(ctx, problem, chunk, asRows(ctx, tensors.logits), labels, lse, rowLosses)
+      }
       return { loss: meanOf(ctx, problem, labels, rowLosses), lse }
     },
 
@@ -53,8 +56,10 @@ export function crossEntropyKernels(ctx: KernelContext): Pick<Kernels, 'crossEnt
       const out = resultOf(ctx, problem.logitsShape, problem.dtype, options.out)
       const labels = ctx.view(ctx.contiguous(targets))
       const factor = factorOf(ctx, problem, dloss, labels)
-      const chunk = { firstRow: 0, rows: problem.rows }
-      dlogitsOf(ctx, problem, chunk, logits, labels, ctx.view(ctx.contiguous(lse)), factor, out)
+      const lses = ctx.view(ctx.contiguous(lse))
+      for (const { tensors, ...chunk } of rowPieces(ctx, { logits, out })) {
+        dlogitsOf(ctx, problem, chunk, tensors.logits, labels, lses, factor, tensors.out)
+      }
       return out
     },
   }
@@ -138,10 +143,10 @@ export function dlogitsOf(
   targets: View,
   lse: View,
   factor: WebGPUTensor,
-  out: WebGPUTensor,
+  out: Tensor,
 ): void {
-  const inPlace = sameElements(logits, out)
   const [input, result] = [asRows(ctx, logits), asRows(ctx, out)]
+  const inPlace = sameElements(logits, result.tensor)
   ctx.run({
     shader: crossEntropy,
     entry: 'crossEntropyBackward',

@@ -1,7 +1,8 @@
-import { isContiguous, numel, type Tensor } from '@tilegrad/tensor'
+import type { Tensor } from '@tilegrad/tensor'
 import type { KernelContext } from '../kernel-context'
 import { type Constants, combinations, type Shader } from '../shader'
 import type { WebGPUTensor } from '../tensor'
+import { inPieces } from './pieces'
 import { asRows, type Rows } from './rows'
 
 /** Types of one element, and of four: of memory and of arithmetic. */
@@ -46,25 +47,6 @@ export function runElements(ctx: KernelContext, kernel: string, { inputs, output
     const pick = <T>(from: Readonly<Record<string, T>>) => Object.fromEntries(Object.keys(from).map((name) => [name, piece[name]]))
     runPiece(ctx, type, { ...of, inputs: pick(inputs) as typeof inputs, outputs: pick(outputs) as typeof outputs })
   }
-}
-
-/** Tensors of one shape as they are if each can be bound, else cut into flat pieces where all are contiguous. */
-export function inPieces<Names extends string>(ctx: KernelContext, tensors: Readonly<Record<Names, Tensor>>): Record<Names, Tensor>[] {
-  const entries = Object.entries(tensors) as [Names, Tensor][]
-  const elements = numel(entries[0]?.[1].shape ?? [])
-  const width = 4 // bytes, the widest element
-  const most = ctx.limits.maxStorageBufferBindingSize
-  if (elements * width + ctx.limits.minStorageBufferOffsetAlignment <= most) return [tensors]
-  if (entries.some(([, { shape, strides }]) => !isContiguous(shape, strides))) return [tensors]
-  // Pieces begin where the first does, as offsets of bindings are aligned.
-  const step = Math.floor((most / width - 256) / 256) * 256
-  return Array.from({ length: Math.ceil(elements / step) }, (_, i) => {
-    const pieces = entries.map(([name, tensor]) => {
-      const flat = ctx.hold(tensor.reshape([-1]))
-      return [name, ctx.hold(flat.slice([i * step], [Math.min(elements, (i + 1) * step)]))]
-    })
-    return Object.fromEntries(pieces) as Record<Names, Tensor>
-  })
 }
 
 function runPiece(ctx: KernelContext, type: string, { shader, entry, inputs, outputs, rest }: Elementwise): void {

@@ -42,14 +42,19 @@ export function linearCrossEntropyKernels(ctx: KernelContext): Pick<Kernels, 'li
       const labels = ctx.view(ctx.contiguous(targets))
       const lses = ctx.view(ctx.contiguous(lse))
       const factor = factorOf(ctx, problem, dloss, labels)
-      for (const chunk of chunksOf(ctx, problem)) {
+      const chunks = chunksOf(ctx, problem)
+      // A weight that is too large to be bound is multiplied in parts, whose sum is in f32.
+      const parts = dx.dtype !== 'f32' && !ctx.fits(weight)
+      const dxOfChunk = parts ? ctx.temporary([chunks[0]?.rows ?? 0, channels]) : undefined
+      for (const chunk of chunks) {
         const { logits, rows } = chunk
         logitsOf(ctx, problem, chunk, x, weight)
         dlogitsOf(ctx, problem, chunk, logits, labels, lses, factor, logits)
-        const inputs = rowsOf(ctx, x, chunk)
-        runMatmul(ctx, plain(rows, channels, vocabSize), logits, weight, rowsOf(ctx, dx, chunk), {})
-        const product = { ...plain(vocabSize, channels, rows), transposeA: true }
-        runMatmul(ctx, product, logits, inputs, sum, { accumulateInto: sum })
+        const [inputs, gradients] = [rowsOf(ctx, x, chunk), rowsOf(ctx, dx, chunk)]
+        const product = dxOfChunk ? ctx.hold(dxOfChunk.slice([0], [rows])) : gradients
+        runMatmul(ctx, plain(rows, channels, vocabSize), logits, weight, product, {})
+        if (product !== gradients) addParts(ctx, product, { parts: 1, start: 0, stride: 0 }, gradients, false)
+        runMatmul(ctx, { ...plain(vocabSize, channels, rows), transposeA: true }, logits, inputs, sum, { accumulateInto: sum })
       }
       if (sum !== dweight) addParts(ctx, sum, { parts: 1, start: 0, stride: 0 }, dweight, options.dweightInto !== undefined)
       return { dx, dweight }
@@ -62,11 +67,12 @@ interface LogitsChunk extends Chunk {
   readonly logits: WebGPUTensor
 }
 
-/** Elements of logits held at a time: 64 MiB of f32, half of what every device binds. */
-const CHUNK_ELEMENTS = 2 ** 24
+/** Bytes of logits held at a time, half of what every device binds. */
+const CHUNK_BYTES = 64 * 2 ** 20
 
 function chunksOf(ctx: KernelContext, { rows, vocabSize }: LinearCrossEntropyProblem): LogitsChunk[] {
-  const chunkRows = Math.max(1, Math.min(rows, 1024, Math.floor(CHUNK_ELEMENTS / vocabSize)))
+  const bytes = Math.min(CHUNK_BYTES, ctx.limits.maxStorageBufferBindingSize / 2)
+  const chunkRows = Math.max(1, Math.min(rows, 1024, Math.floor(bytes / 4 / vocabSize)))
   const logits = ctx.temporary([chunkRows, vocabSize])
   return Array.from({ length: Math.ceil(rows / chunkRows) }, (_, i) => {
     const firstRow = i * chunkRows

@@ -5,6 +5,7 @@ import { activationsWgsl } from '../shaders/libraries'
 import text from '../shaders/matmul.wgsl'
 import subgroups from '../shaders/matmul-subgroups.wgsl'
 import tiles from '../shaders/matmul-tiles.wgsl'
+import { cutOf, halvesOf, type Product } from './matmul-pieces'
 import { resultOf } from './rows'
 
 /** Element types of a, b and the result. The mixed ones are those of linearCrossEntropy, whose logits are f32. */
@@ -87,24 +88,44 @@ interface Matrices extends View {
 }
 
 /**
- * Enqueues a product whose arguments are checked.
+ * Enqueues a product whose arguments are checked, cut up where its tensors are too large to be bound.
  *
  * @param out [..., M, N], contiguous; its dtype may differ from those of a and b, as those of a and b may
  */
-export function runMatmul(ctx: KernelContext, given: MatmulProblem, a: Tensor, b: Tensor, out: Tensor, options: MatmulOptions): void {
+export function runMatmul(ctx: KernelContext, problem: MatmulProblem, a: Tensor, b: Tensor, out: Tensor, options: MatmulOptions): void {
+  runPieces(ctx, { problem, a, b, out, options })
+}
+
+function runPieces(ctx: KernelContext, product: Product): void {
+  const cut = cutOf(ctx, product)
+  if (cut === undefined) runProduct(ctx, product)
+  else if (cut === 'a' || cut === 'b') {
+    // Columns of a matrix reach over all of it, however few they are.
+    const copy = ctx.backend.kernels.copy(product[cut])
+    try {
+      runPieces(ctx, { ...product, [cut]: copy })
+    } finally {
+      copy.dispose()
+    }
+  } else for (const half of halvesOf(ctx, product, cut)) runPieces(ctx, half)
+}
+
+/** @param product whose tensors can be bound; `out` may be columns of a larger matrix, and `preActivation` the same columns of another */
+function runProduct(ctx: KernelContext, { problem, a, b, out, options }: Product): void {
   const matricesB = asMatrices(ctx, b)
-  let matricesA = asMatrices(ctx, a)
-  let { batch, m } = given
-  const { n, k, sharedB, transposeA, transposeB, alpha, activation } = given
+  let [matricesA, matricesOut] = [asMatrices(ctx, a), asMatrices(ctx, out)]
+  let { batch, m } = problem
+  const { n, k, sharedB, transposeA, transposeB, alpha, activation } = problem
   if (batch * m * n === 0) return
-  if (sharedB && !transposeA && (batch === 1 || matricesA.batchStride === m * matricesA.rowStride)) {
+  const oneStride = [matricesA, matricesOut].every(({ batchStride, rowStride }) => batch === 1 || batchStride === m * rowStride)
+  if (sharedB && !transposeA && oneStride) {
     // Products by one b are one product.
     m *= batch
     batch = 1
     matricesA = { ...matricesA, batchStride: 0 }
+    matricesOut = { ...matricesOut, batchStride: 0 }
   }
   const { bias, preActivation, accumulateInto } = options
-  const result = ctx.view(out)
   const epilogue = bias !== undefined || preActivation !== undefined || activation === 'gelu'
   const biasView = bias ? ctx.view(bias) : undefined
   const preActivationView = preActivation ? ctx.view(preActivation) : undefined
@@ -112,7 +133,9 @@ export function runMatmul(ctx: KernelContext, given: MatmulProblem, a: Tensor, b
   const vector = [matricesA, matricesB].every(({ start, rowStride, batchStride }, i) =>
     [start, rowStride, batchStride, columns[i] as number].every((value) => value % 4 === 0),
   )
-  const fours = vector && n % 4 === 0 && result.start % 4 === 0 && (preActivationView?.start ?? 0) % 4 === 0
+  const { start: startOut, rowStride: rowStrideOut, batchStride: batchStrideOut } = matricesOut
+  const stored = [n, startOut, preActivationView?.start ?? 0, rowStrideOut, batchStrideOut]
+  const fours = vector && stored.every((value) => value % 4 === 0)
   const lanes = fours ? SUBGROUP_SIZES.find((size) => ctx.subgroupSizes?.min === size && ctx.subgroupSizes.max === size) : undefined
   const tile = tileFor(lanes ? SUBGROUP_TILES : TILES, lanes ? ENOUGH_WORKGROUPS_IN_SOFTWARE : ENOUGH_WORKGROUPS, batch, m, n)
   const most = ctx.limits.maxComputeWorkgroupsPerDimension
@@ -132,10 +155,10 @@ export function runMatmul(ctx: KernelContext, given: MatmulProblem, a: Tensor, b
             a: matricesA,
             b: matricesB,
             bias: biasView ?? ctx.placeholder,
-            out: result,
+            out: matricesOut,
             preActivation: preActivationView ?? ctx.temporary([4]),
           }
-        : { a: matricesA, b: matricesB, out: result },
+        : { a: matricesA, b: matricesB, out: matricesOut },
       params: {
         m,
         n,
@@ -148,8 +171,10 @@ export function runMatmul(ctx: KernelContext, given: MatmulProblem, a: Tensor, b
         rowStrideB: matricesB.rowStride,
         batchStrideB: sharedB ? 0 : matricesB.batchStride,
         startBias: biasView?.start ?? 0,
-        startOut: result.start,
+        startOut,
         startPreActivation: preActivationView?.start ?? 0,
+        rowStrideOut,
+        batchStrideOut,
         alpha,
         accumulate: Number(accumulateInto !== undefined),
         hasBias: Number(bias !== undefined),

@@ -1,8 +1,9 @@
-import { checkSumRows, type DType, type Kernels, type Tensor } from '@tilegrad/tensor'
+import { checkSumRows, type Kernels, type Tensor } from '@tilegrad/tensor'
 import type { KernelContext } from '../kernel-context'
 import { type Constants, defineShader } from '../shader'
 import text from '../shaders/sum-rows.wgsl'
 import type { WebGPUTensor } from '../tensor'
+import { inPieces } from './pieces'
 import { asRows, resultOf } from './rows'
 
 const WORKGROUP = 64
@@ -70,18 +71,26 @@ const NONE = {
   accumulate: 0,
 }
 
+interface Sources {
+  readonly parts: number
+  readonly start: number
+  readonly stride: number
+}
+
 /**
  * Sums `parts` arrays of f32, in their order, into `out`, or on top of what it holds.
  *
- * @param from where they lie in `partial`, in elements
+ * @param from where they lie in `partial`, in elements; a part that is alone may be larger than what can be bound, as may `out`
  */
-export function addParts(
-  ctx: KernelContext,
-  partial: WebGPUTensor,
-  from: { readonly parts: number; readonly start: number; readonly stride: number },
-  out: Tensor & { readonly dtype: DType },
-  accumulate: boolean,
-): void {
+export function addParts(ctx: KernelContext, partial: WebGPUTensor, from: Sources, out: Tensor, accumulate: boolean): void {
+  if (from.parts === 1 && !(ctx.fits(partial) && ctx.fits(out))) {
+    for (const piece of inPieces(ctx, { partial, out })) {
+      runAddParts(ctx, piece.partial, { ...from, start: ctx.view(piece.partial).start }, piece.out, accumulate)
+    }
+  } else runAddParts(ctx, partial, from, out, accumulate)
+}
+
+function runAddParts(ctx: KernelContext, partial: Tensor, from: Sources, out: Tensor, accumulate: boolean): void {
   const columns = out.shape.reduce((n, size) => n * size, 1)
   ctx.run({
     shader: sumRowsShader,

@@ -55,6 +55,9 @@ struct Params {
   biasAxes: u32,
   hasDropout: u32,
   dropoutThreshold: u32,
+  /// Number of the first head of the first sequence, and how many a sequence has, in the call that this is a part of.
+  firstRandomHead: u32,
+  randomHeads: u32,
   seedLow: u32,
   seedHigh: u32,
   /// 10, in a variable, so that compilers do not unroll them.

@@ -18,6 +18,9 @@ struct Params {
   startBias: u32,
   startOut: u32,
   startPreActivation: u32,
+  /// Of `out` and of `preActivation`.
+  rowStrideOut: u32,
+  batchStrideOut: u32,
   alpha: f32,
   /// 1: the product is added to what `out` holds.
   accumulate: u32,
@@ -55,7 +58,7 @@ fn store(batch: u32, row: u32, column: u32, sum: vec4f) {
   if (row >= params.m || valid == 0u) {
     return;
   }
-  let at = params.startOut + (batch * params.m + row) * params.n + column;
+  let at = params.startOut + batch * params.batchStrideOut + row * params.rowStrideOut + column;
   var value = params.alpha * sum;
   if (params.accumulate == 1u) {
     value += loadOut(at, valid);
@@ -69,7 +72,7 @@ fn storeEpilogue(batch: u32, row: u32, column: u32, sum: vec4f) {
   if (row >= params.m || valid == 0u) {
     return;
   }
-  let at = (batch * params.m + row) * params.n + column;
+  let at = batch * params.batchStrideOut + row * params.rowStrideOut + column;
   var value = params.alpha * sum;
   if (params.hasBias == 1u) {
     for (var j = 0u; j < valid; j++) {

@@ -1,6 +1,6 @@
 // From q·k to the score that softmax sees, and its derivative: core-math/src/score.ts, here for four pairs at a time.
 
-/// What scores depend on besides the pair: ALiBi's slope, seqlenK − seqlenQ, where the head's bias begins, and b·Hq + h.
+/// What scores depend on besides the pair: ALiBi's slope, seqlenK − seqlenQ, where the head's bias begins, and the head's number for dropout, b·Hq + h.
 struct ScoreHead {
   slope: f32,
   shift: i32,
@@ -10,7 +10,7 @@ struct ScoreHead {
 
 fn scoreHead(b: u32, h: u32, sequence: Sequence, slope: f32) -> ScoreHead {
   let biasBegin = params.startBias + b * params.batchStrideBias + h * params.headStrideBias;
-  return ScoreHead(slope, sequence.seqlenK - sequence.seqlenQ, biasBegin, b * params.nHeads + h);
+  return ScoreHead(slope, sequence.seqlenK - sequence.seqlenQ, biasBegin, params.firstRandomHead + b * params.randomHeads + h);
 }
 
 /// tanh to the last bits near 0, where the built-in one may be a difference of exponentials, and for large x, where that may overflow.

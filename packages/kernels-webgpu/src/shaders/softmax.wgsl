@@ -1,6 +1,8 @@
 // Softmax over whole rows, a workgroup a row: x [rows, seqlenK] → probabilities, and its gradient.
 
 struct Params {
+  /// Number of the first row of this dispatch among all, and how many it has.
+  firstRow: u32,
   rows: u32,
   seqlenQ: u32,
   seqlenK: u32,
@@ -50,7 +52,7 @@ fn softmaxForward(
   // Keys 0 … visible − 1: j ≤ i + seqlenK − seqlenQ.
   var visible = params.seqlenK;
   if (params.causal == 1u) {
-    let reach = row % params.seqlenQ + 1u + params.seqlenK;
+    let reach = (params.firstRow + row) % params.seqlenQ + 1u + params.seqlenK;
     visible = min(params.seqlenK, reach - min(reach, params.seqlenQ));
   }
   // 1. the row's maximum

@@ -8,6 +8,8 @@ struct Params {
   /// Elements of one workgroup.
   block: u32,
   blocks: u32,
+  /// Number of the first block of this dispatch among all.
+  firstBlock: u32,
   startOut: u32,
   /// 1: the sum is added to what `out` holds.
   accumulate: u32,
@@ -36,7 +38,7 @@ fn sumSquares(
   }
   let total = sumOverWorkgroup(local, sum);
   if (local == 0u) {
-    partial[block] = total;
+    partial[params.firstBlock + block] = total;
   }
 }
 
