@@ -19,7 +19,7 @@ import {
 import { BufferPool, TENSOR } from './buffer-pool'
 import { CommandStream } from './command-stream'
 import { arrayOf, toBytes } from './host-data'
-import type { KernelContext } from './kernel-context'
+import type { AttentionTiles, KernelContext } from './kernel-context'
 import { KernelRunner } from './kernel-runner'
 import { createKernels } from './kernels'
 import { Pipelines } from './pipelines'
@@ -43,11 +43,12 @@ export class WebGPUBackend implements StridedHost<WebGPUStorage> {
     readonly info: BackendInfo,
     readonly device: GPUDevice,
     private readonly own: boolean,
+    attentionTiles: AttentionTiles = {},
   ) {
     const pipelines = new Pipelines(device)
     this.stream = new CommandStream(device, pipelines.paramsLayout, (error, from) => this.pool.poison(error, from))
     this.pool = new BufferPool(device, this.stream.submitted, (error) => this.stream.fail(error))
-    this.runner = new KernelRunner(this, device, subgroupSizes(device), this.pool, this.stream, pipelines)
+    this.runner = new KernelRunner(this, device, subgroupSizes(device), attentionTiles, this.pool, this.stream, pipelines)
     this.context = this.runner
     this.kernels = this.runner.cleaned(createKernels(this.runner), (fn) => this.assertLive(fn))
     device.lost.then(({ reason, message }) => this.stream.end(lostError(reason, message)))

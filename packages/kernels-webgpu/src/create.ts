@@ -1,5 +1,7 @@
 import { ArgumentError, type BackendInfo, DeviceError } from '@tilegrad/tensor'
 import { WebGPUBackend } from './backend'
+import type { AttentionTiles } from './kernel-context'
+import { forwardTileNames } from './kernels/attention-tiles'
 import { findGPU } from './node-gpu'
 import { webgpuDeviceRequirements } from './requirements'
 
@@ -11,27 +13,32 @@ export interface WebGPUBackendOptions {
   readonly gpu?: GPU
   /** Which adapter to ask for, where there are several. Not with `device`. */
   readonly powerPreference?: GPUPowerPreference
+  /** Which tiles attention uses instead of those that it would choose. */
+  readonly attentionTiles?: AttentionTiles
 }
 
 /** As createWebGPUBackend, whose docstring applies. */
 export async function createBackend(options: WebGPUBackendOptions): Promise<WebGPUBackend> {
   checkOptions(options)
-  const { device } = options
-  if (device) return new WebGPUBackend(infoOf(device, device.adapterInfo), device, false)
+  const { device, attentionTiles } = options
+  if (device) return new WebGPUBackend(infoOf(device, device.adapterInfo), device, false, attentionTiles)
   const adapter = await requestAdapter(options)
   const own = await adapter.requestDevice({ label: 'tilegrad', ...webgpuDeviceRequirements(adapter) }).catch((cause) => {
     throw new DeviceError(`createWebGPUBackend: the adapter ${describe(adapter.info)} gives no device: ${cause}`, { cause })
   })
-  return new WebGPUBackend(infoOf(own, adapter.info), own, true)
+  return new WebGPUBackend(infoOf(own, adapter.info), own, true, attentionTiles)
 }
 
 function checkOptions(options: WebGPUBackendOptions): void {
   const fn = 'createWebGPUBackend'
-  const { device, gpu, powerPreference } = options
-  const unknown = Object.keys(options).find((name) => !['device', 'gpu', 'powerPreference'].includes(name))
-  if (unknown) throw new ArgumentError(fn, 'options must be among device, gpu, powerPreference', `'${unknown}'`)
+  const { device, gpu, powerPreference, attentionTiles } = options
+  const unknown = Object.keys(options).find((name) => !['device', 'gpu', 'powerPreference', 'attentionTiles'].includes(name))
+  if (unknown) throw new ArgumentError(fn, 'options must be among device, gpu, powerPreference, attentionTiles', `'${unknown}'`)
   if (device && (gpu || powerPreference)) throw new ArgumentError(fn, 'device goes without gpu and powerPreference', 'both')
   if (device && typeof device.createBuffer !== 'function') throw new ArgumentError(fn, 'device must be a GPUDevice', String(device))
+  if (attentionTiles?.forward !== undefined && !forwardTileNames().includes(attentionTiles.forward)) {
+    throw new ArgumentError(fn, `attentionTiles.forward must be one of ${forwardTileNames().join(', ')}`, `'${attentionTiles.forward}'`)
+  }
   if (powerPreference !== undefined && !['low-power', 'high-performance'].includes(powerPreference)) {
     throw new ArgumentError(fn, "powerPreference must be 'low-power' or 'high-performance'", `'${powerPreference}'`)
   }

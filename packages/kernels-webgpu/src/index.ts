@@ -4,6 +4,7 @@ import { createBackend, type WebGPUBackendOptions } from './create'
 
 export type { WebGPUBackend } from './backend'
 export type { WebGPUBackendOptions } from './create'
+export type { AttentionTiles } from './kernel-context'
 export { measurePeak, type WebGPUPeak } from './measure-peak'
 export type { KernelProfile } from './profiler'
 export { webgpuDeviceRequirements } from './requirements'

@@ -10,6 +10,12 @@ export interface View {
   readonly start: number
 }
 
+/** Which tiles attention uses, where that is not left to it. Tiles differ in the order of their sums: each gives the same bits every time, and no two give the same. */
+export interface AttentionTiles {
+  /** For attentionForward: a tile by its name (`plain-32x32`), or the best of a variant (`plain`, `subgroups`). */
+  readonly forward?: string
+}
+
 /** One dispatch: an entry point of a shader under a set of constants, with what its declarations name. */
 export interface Run {
   readonly shader: Shader
@@ -40,6 +46,9 @@ export interface KernelContext {
   readonly features: ReadonlySet<string>
   /** Smallest and largest subgroup that the adapter may run, or undefined where it does not say. Never assume a size in between. */
   readonly subgroupSizes: { readonly min: number; readonly max: number } | undefined
+
+  /** What the backend's options say of attention's tiles. */
+  readonly attentionTiles: AttentionTiles
 
   /** 16 bytes to bind where an entry point declares an input that a variant does not read. */
   readonly placeholder: Tensor

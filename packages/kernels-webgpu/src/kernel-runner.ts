@@ -11,7 +11,7 @@ import {
 } from '@tilegrad/tensor'
 import { type Block, type BufferPool, TENSOR } from './buffer-pool'
 import type { CommandStream, Dispatch, Range } from './command-stream'
-import type { KernelContext, Run, View } from './kernel-context'
+import type { AttentionTiles, KernelContext, Run, View } from './kernel-context'
 import type { PipelineSlot, Pipelines } from './pipelines'
 import { packParams } from './reflect'
 import { type Constants, describeConstants, type Shader } from './shader'
@@ -45,6 +45,7 @@ export class KernelRunner implements KernelContext {
     readonly backend: StridedHost<WebGPUStorage>,
     device: GPUDevice,
     readonly subgroupSizes: KernelContext['subgroupSizes'],
+    readonly attentionTiles: AttentionTiles,
     private readonly pool: BufferPool,
     private readonly stream: CommandStream,
     private readonly pipelines: Pipelines,

@@ -2,27 +2,41 @@ import { type AttentionProblem, checkAttentionForward, type Kernels, type Tensor
 import type { KernelContext } from '../kernel-context'
 import { type Constants, combinations, defineShader } from '../shader'
 import text from '../shaders/attention-forward.wgsl'
+import subgroupsText from '../shaders/attention-forward-subgroups.wgsl'
 import mergeText from '../shaders/attention-merge.wgsl'
-import { attentionLibraries } from '../shaders/libraries'
+import { attentionForwardLibraries } from '../shaders/libraries'
 import type { WebGPUTensor } from '../tensor'
-import { headParams, headsOf, isGeneral, pack, planesOf, type SharedBindings, sharedBindings } from './attention-problem'
-import { FORWARD_TILES, type ForwardTile, forwardTile } from './attention-tiles'
+import { packRows } from './attention-pack-rows'
+import { type Heads, headParams, headsOf, isGeneral, pack, planesOf, type SharedBindings, sharedBindings } from './attention-problem'
+import { type ForwardTile, forwardTile, PLAIN_TILES, SUBGROUP_TILES, vectorsMade, vectorsOf } from './attention-tiles'
 
+/** Of q and v in fours, and of out, or of its parts when keys are split. Packed q and v are f32. */
 const TYPES = [
-  { Element: 'f32', OutElement: 'f32' },
-  { Element: 'f16', OutElement: 'f16' },
-  { Element: 'f16', OutElement: 'f32' }, // parts, when keys are split
-]
+  ['f32', 'f32'],
+  ['f16', 'f16'],
+  ['f32', 'f16'],
+  ['f16', 'f32'],
+] as const
 
-export const attentionForward = defineShader(
-  'attention-forward',
-  text,
-  TYPES.flatMap((types) => FORWARD_TILES.flatMap((tile) => [false, true].map((GENERAL) => ({ ...types, GENERAL, ...tile })))),
-  attentionLibraries,
-)
+function constantsOf([element, OutElement]: readonly [string, string], GENERAL: boolean, tile: ForwardTile, VECTORS: number): Constants {
+  return { Vector: `vec4<${element}>`, OutElement, GENERAL, ...tile.constants, VECTORS }
+}
+
+const variantsOf = (tiles: readonly ForwardTile[]) =>
+  TYPES.flatMap((types) =>
+    [false, true].flatMap((general) =>
+      tiles.flatMap((tile) => vectorsMade(tile).map((vectors) => constantsOf(types, general, tile, vectors))),
+    ),
+  )
+
+const shaders = {
+  plain: defineShader('attention-forward', text, variantsOf(PLAIN_TILES), attentionForwardLibraries),
+  subgroups: defineShader('attention-forward-subgroups', subgroupsText, variantsOf(SUBGROUP_TILES), attentionForwardLibraries),
+}
+export const attentionForwardShaders = Object.values(shaders)
 export const attentionMerge = defineShader('attention-merge', mergeText, combinations({ OutElement: ['f32', 'f16'] }))
 
-/** Attention in shaders/attention-forward.wgsl. */
+/** Attention in shaders/attention-forward.wgsl, or by the variants of it that a device has the features for. */
 export function attentionForwardKernels(ctx: KernelContext): Pick<Kernels, 'attentionForward'> {
   return {
     attentionForward(q, k, v, options = {}) {
@@ -36,23 +50,56 @@ export function attentionForwardKernels(ctx: KernelContext): Pick<Kernels, 'atte
   }
 }
 
+/** q and v in vectors of four elements, and k in planes (shaders/attention-pack.wgsl). */
+interface Operands {
+  readonly element: 'f32' | 'f16'
+  readonly q: Heads
+  readonly v: Heads
+  readonly packedK: Tensor
+}
+
 function runForward(ctx: KernelContext, problem: AttentionProblem, q: Tensor, k: Tensor, v: Tensor, out: WebGPUTensor, lse: WebGPUTensor) {
-  const { totalQ, totalK, nHeads, nHeadsK, headDim, headDimV, seqlenQ, seqlenK, dtype } = problem
+  const { totalQ, nHeads, headDimV } = problem
   if (totalQ === 0) return
-  const planes = planesOf(headDim)
-  const packedK = totalK === 0 ? ctx.placeholder : ctx.temporary([nHeadsK, planes, totalK, 4])
-  if (totalK > 0) pack(ctx, k, { seqlen: seqlenK, rows: totalK }, packedK as WebGPUTensor, 0, planes)
-  const tile = forwardTile(ctx, headDim, headDimV, seqlenQ)
-  const nSplits = splitsFor(problem, tile)
+  const tile = forwardTile(ctx, problem)
+  const operands = operandsOf(ctx, problem, q, k, v)
   const shared = sharedBindings(ctx, problem)
+  const nSplits = splitsFor(problem, tile)
   if (nSplits === 1) {
-    dispatch(ctx, problem, tile, shared, { q, packedK, v }, out, lse, 1, { Element: dtype, OutElement: dtype })
+    dispatch(ctx, problem, tile, shared, operands, out, lse, 1)
     return
   }
   const partialOut = ctx.temporary([nSplits, totalQ, nHeads, headDimV])
   const partialLse = ctx.temporary([nSplits, totalQ, nHeads])
-  dispatch(ctx, problem, tile, shared, { q, packedK, v }, partialOut, partialLse, nSplits, { Element: dtype, OutElement: 'f32' })
+  dispatch(ctx, problem, tile, shared, operands, partialOut, partialLse, nSplits)
   merge(ctx, problem, shared, partialOut, partialLse, out, lse, nSplits)
+}
+
+function operandsOf(ctx: KernelContext, problem: AttentionProblem, q: Tensor, k: Tensor, v: Tensor): Operands {
+  const { totalQ, totalK, seqlenQ, seqlenK, nHeadsK, headDim, headDimV, dtype } = problem
+  const [queries, keys] = [
+    { seqlen: seqlenQ, rows: totalQ },
+    { seqlen: seqlenK, rows: totalK },
+  ]
+  const planes = planesOf(headDim)
+  const packedK = totalK === 0 ? ctx.placeholder : ctx.temporary([nHeadsK, planes, totalK, 4])
+  if (totalK > 0) pack(ctx, k, keys, packedK as WebGPUTensor, 0, planes)
+  const [qHeads, vHeads] = [headsOf(ctx, q), headsOf(ctx, v)]
+  const inFours = [qHeads, vHeads].every(({ start, batchStride, rowStride, headStride }) =>
+    [headDim, headDimV, start, batchStride, rowStride, headStride].every((value) => value % 4 === 0),
+  )
+  if (inFours || totalK === 0) return { element: dtype as 'f32' | 'f16', q: qHeads, v: vHeads, packedK }
+  return { element: 'f32', q: packedHeads(ctx, q, queries), v: packedHeads(ctx, v, keys), packedK }
+}
+
+/** A copy in f32, in rows of whole vectors, addressed as the tensor is. */
+function packedHeads(ctx: KernelContext, tensor: Tensor, { seqlen, rows }: { readonly seqlen: number; readonly rows: number }): Heads {
+  const [nHeads, headDim] = tensor.shape.slice(-2) as [number, number]
+  const vectors = planesOf(headDim)
+  const packed = ctx.temporary([nHeads, rows, vectors, 4])
+  packRows(ctx, tensor, packed, { rows, seqlen, vectors, firstVector: 0 })
+  const rowStride = 4 * vectors
+  return { ...ctx.view(packed), batchStride: tensor.shape.length === 3 ? 0 : seqlen * rowStride, rowStride, headStride: rows * rowStride }
 }
 
 function dispatch(
@@ -60,33 +107,31 @@ function dispatch(
   problem: AttentionProblem,
   tile: ForwardTile,
   { params, ...bindings }: SharedBindings,
-  { q, packedK, v }: { readonly q: Tensor; readonly packedK: Tensor; readonly v: Tensor },
+  { element, q, v, packedK }: Operands,
   out: Tensor,
   lse: Tensor,
   nSplits: number,
-  types: Constants,
 ): void {
-  const { batchSize, nHeads, headDim, seqlenQ } = problem
-  const [qHeads, vHeads] = [headsOf(ctx, q), headsOf(ctx, v)]
-  const nMBlocks = Math.ceil(seqlenQ / tile.BLOCK_M)
+  const { batchSize, nHeads, headDim, headDimV, seqlenQ } = problem
+  const nMBlocks = Math.ceil(seqlenQ / tile.blockM)
   const most = Math.floor(ctx.limits.maxComputeWorkgroupsPerDimension / nSplits)
   for (let firstBatch = 0; firstBatch < batchSize; firstBatch += most) {
     ctx.run({
-      shader: attentionForward,
+      shader: shaders[tile.variant],
       entry: 'attentionForward',
-      constants: { ...types, GENERAL: isGeneral(problem), ...tile },
-      bindings: { q: qHeads, packedK, v: vHeads, ...bindings, out, lse },
+      constants: constantsOf([element, out.dtype], isGeneral(problem), tile, vectorsOf(tile, headDimV)),
+      bindings: { q, packedK, v, ...bindings, out, lse },
       params: {
         ...params,
-        ...headParams('Q', qHeads),
+        ...headParams('Q', q),
         ...headParams('K', undefined),
-        ...headParams('V', vHeads),
+        ...headParams('V', v),
         planes: planesOf(headDim),
-        planesV: 0,
+        planesV: planesOf(headDimV),
         firstBatch,
         nMBlocks,
         nSplits,
-        workgroup: tile.WORKGROUP,
+        workgroup: tile.invocations,
       },
       workgroups: [nMBlocks, nHeads, Math.min(most, batchSize - firstBatch) * nSplits],
     })
@@ -125,15 +170,14 @@ function merge(
   })
 }
 
-/** Workgroups that keep a GPU busy. */
-const ENOUGH_WORKGROUPS = 96
-/** Tiles of keys that a part has at least: a part costs its share of the merge. */
-const TILES_OF_SPLIT = 4
+/** Workgroups that keep a GPU busy, or the threads of a processor. */
+const ENOUGH_WORKGROUPS = { plain: 96, subgroups: 8 }
+/** Keys that a part has at least: a part costs its share of the merge. */
+const KEYS_OF_SPLIT = 256
 
 /** Parts of the keys: one, unless batch × heads × query blocks cannot fill the device. Sequences of several lengths are not split. */
-function splitsFor({ batchSize, nHeads, seqlenQ, seqlenK, cuSeqlensQ }: AttentionProblem, { BLOCK_M, WORKGROUP }: ForwardTile): number {
+function splitsFor({ batchSize, nHeads, seqlenQ, seqlenK, cuSeqlensQ }: AttentionProblem, { blockM, variant }: ForwardTile): number {
   if (cuSeqlensQ) return 1
-  const workgroups = batchSize * nHeads * Math.ceil(seqlenQ / BLOCK_M)
-  const tiles = Math.ceil(seqlenK / WORKGROUP)
-  return Math.max(1, Math.min(Math.floor(ENOUGH_WORKGROUPS / workgroups), Math.floor(tiles / TILES_OF_SPLIT)))
+  const workgroups = batchSize * nHeads * Math.ceil(seqlenQ / blockM)
+  return Math.max(1, Math.min(Math.floor(ENOUGH_WORKGROUPS[variant] / workgroups), Math.floor(seqlenK / KEYS_OF_SPLIT)))
 }

@@ -9,7 +9,7 @@ import {
   attentionBackwardOptions,
   attentionBackwardPreprocess,
 } from './attention-backward'
-import { attentionForward, attentionForwardKernels, attentionMerge } from './attention-forward'
+import { attentionForwardKernels, attentionForwardShaders, attentionMerge } from './attention-forward'
 import { attentionInspection, attentionInspectionKernels, attentionRows } from './attention-inspection'
 import { attentionPackRows } from './attention-pack-rows'
 import { attentionInPieces } from './attention-pieces'
@@ -23,7 +23,7 @@ export const attentionShaders: readonly Shader[] = [
   attentionBackwardDq,
   attentionBackwardOptions,
   attentionBackwardPreprocess,
-  attentionForward,
+  ...attentionForwardShaders,
   attentionHeads,
   attentionInspection,
   attentionMerge,

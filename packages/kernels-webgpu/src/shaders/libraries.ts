@@ -2,6 +2,7 @@
 import type { WgslFile } from '../shader'
 import activations from './activations.wgsl'
 import attentionBackwardTile from './attention-backward-tile.wgsl'
+import attentionForwardTile from './attention-forward-tile.wgsl'
 import attentionPair from './attention-pair.wgsl'
 import attentionProblem from './attention-problem.wgsl'
 import elements from './elements.wgsl'
@@ -23,6 +24,11 @@ export const attentionLibraries: readonly WgslFile[] = [
   { name: 'mask.wgsl', text: mask },
   { name: 'score.wgsl', text: score },
   { name: 'philox.wgsl', text: philox },
+]
+
+export const attentionForwardLibraries: readonly WgslFile[] = [
+  ...attentionLibraries,
+  { name: 'attention-forward-tile.wgsl', text: attentionForwardTile },
 ]
 
 export const attentionBackwardLibraries: readonly WgslFile[] = [
