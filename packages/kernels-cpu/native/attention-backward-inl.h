@@ -58,8 +58,8 @@ struct AttentionBackward : AttentionBackwardTile {
     const BackwardTiles t(scratch, *this, optionGradients.wantsTiles());
     const int64_t count = keys.end - keys.begin, countPad = padTo(count, kKeyPad);
     // 1. load the K and V tiles: K as rows for dQ and as panels for S; V as panels for dP
-    packRows(k + kStrides.at(s.b, s.offsetK + keys.begin, hk), kStrides.seq, count, countPad, size.headDim, headDimPad, 1.0f, t.kRows);
-    packPanels<kNR>(t.kRows, headDimPad, countPad, countPad, size.headDim, t.kPanels);
+    loadTileRows(k + kStrides.at(s.b, s.offsetK + keys.begin, hk), kStrides.seq, count, countPad, size.headDim, headDimPad, 1.0f, t.kRows);
+    packPanels<kNR>(t.kRows, kTileStride, countPad, countPad, size.headDim, t.kPanels);
     packPanels<kNR>(v + vStrides.at(s.b, s.offsetK + keys.begin, hk), vStrides.seq, count, countPad, size.headDimV, t.vPanels);
     memset(t.dkTile, 0, size_t(countPad * headDimPad) * 4);
     memset(t.dvTile, 0, size_t(countPad * headDimVPad) * 4);
@@ -100,58 +100,82 @@ struct AttentionBackward : AttentionBackwardTile {
 
   // One tile: a row block of one query head against the key block.
   void rowBlockStep(const BackwardTile& tile, int64_t mBlock, int64_t nBlock, const BackwardTiles& t, Pool& pool) const {
-    const Sequence& s = tile.sequence;
-    const Range rows = tile.rows, keys = {tile.keys.begin - tile.keyBase, tile.keys.end - tile.keyBase};
-    const int64_t count = rows.end - rows.begin, rowsPad = padTo(count, kMR);
-    // 2. load the Q and dout tiles: Q scaled as the forward pass does, so that S is rounded alike and its error cancels in S − lse (docs/precision.md)
-    loadTileRows(q + qStrides.at(s.b, s.offsetQ + rows.begin, tile.h), qStrides.seq, count, rowsPad, size.headDim, headDimPad,
-                 options.softmaxScale * options.scoreUnit(), t.qRows);
-    loadTileRows(dout + doutStrides.at(s.b, s.offsetQ + rows.begin, tile.h), doutStrides.seq, count, rowsPad, size.headDimV, headDimVPad,
-                 1.0f, t.doutRows);
-    for (int64_t r = 0; r < count; r += kMR) {
-      const int64_t begin = rows.begin + r, end = minOf(rows.end, begin + kMR);
-      const Range seen = stripKeys(tile, begin, end);
-      float* dqStrip = t.dqTile + r * headDimPad;
-      memset(dqStrip, 0, size_t(kMR * headDimPad) * 4);
-      if (seen.empty()) continue;
-      scoreGradients(tile, begin, end, seen, t, r);
-      // 7. dQ share = dS·K
-      multiplyAddStrip<kMR, int(kBackwardBlockN), 1>(seen.end - seen.begin, t.ds + r * kBackwardBlockN + seen.begin, t.kRows + seen.begin * headDimPad,
-                                                headDimPad, dqStrip, headDimPad, headDimPad);
-    }
-    // 8. dV += Pᵀ·dout and dK += dSᵀ·Q, a strip of keys at a time, over the rows that see it
-    for (int64_t j = keys.begin; j < keys.end; j += kMR) {
-      const Range seeing = s.schedule.visitedQueries(tile.keyBase + j, minOf(tile.keys.end, tile.keyBase + j + kMR));
-      const int64_t from = maxOf(rows.begin, seeing.begin) - rows.begin, to = minOf(rows.end, seeing.end) - rows.begin;
-      if (to <= from) continue;
-      const int64_t at = from * kBackwardBlockN + j;
-      multiplyAddStrip<kMR, 1, int(kBackwardBlockN)>(to - from, t.p + at, t.doutRows + from * kTileStride, kTileStride, t.dvTile + j * headDimVPad,
-                                                headDimVPad, headDimVPad);
-      multiplyAddStrip<kMR, 1, int(kBackwardBlockN)>(to - from, t.ds + at, t.qRows + from * kTileStride, kTileStride, t.dkTile + j * headDimPad,
-                                                headDimPad, headDimPad);
-    }
-    if (optionGradients.wantsTiles()) optionGradients.addTile(tile, mBlock, nBlock, t, pool);
-    addQueryGradient(tile, mBlock, nBlock, t, pool);
-  }
-
-  // 9. add the share of dQ, with the softmax scale that S carries, when all earlier key blocks that visit these rows have added theirs
-  void addQueryGradient(const BackwardTile& tile, int64_t mBlock, int64_t nBlock, const BackwardTiles& t, Pool& pool) const {
     const bool first = nextKeyBlock(tile.sequence, tile.h, tile.rows, 0) == nBlock;
     int32_t* turn = progressOf(tile.sequence, tile.h, mBlock);
-    awaitTurn(turn, int32_t(nBlock), pool);
-    const VF scale = splat(options.softmaxScale);
-    for (int64_t i = tile.rows.begin; i < tile.rows.end; i++) {
-      const float* from = t.dqTile + (i - tile.rows.begin) * headDimPad;
-      float* to = dqRow(tile.sequence, tile.h, i);
-      int64_t d = 0;
-      for (; d + kLanes <= size.headDim; d += kLanes) store(to + d, first ? load(from + d) * scale : mulAdd(load(from + d), scale, load(to + d)));
-      if (d < size.headDim) {
-        const int64_t tail = size.headDim - d;
-        storePartial(to + d, first ? load(from + d) * scale : mulAdd(load(from + d), scale, loadPartial(to + d, tail)), tail);
+    for (int64_t r = 0; r < tile.rows.end - tile.rows.begin; r += kMR) {
+      loadStrip(tile, r, t);
+      const int64_t begin = tile.rows.begin + r, end = minOf(tile.rows.end, begin + kMR);
+      const Range seen = stripKeys(tile, begin, end);
+      if (!seen.empty()) tileGradients(tile, r, seen, t, {dqRow(tile.sequence, tile.h, begin), size.nHeads * size.headDim, size.headDim, end - begin});
+      // 9. add to dQ when all earlier key blocks that visit these rows have
+      if (r == 0) awaitTurn(turn, int32_t(nBlock), pool);
+      if (!seen.empty()) {
+        addQueryGradient(tile, r, seen, first, t);
+      } else if (first) {
+        addQueryGradient(tile, r, {0, 0}, first, t);
       }
     }
     optionGradients.addRowSums(tile, t);
     passTurn(turn, nextKeyBlock(tile.sequence, tile.h, tile.rows, nBlock + 1));
+    // 8. dV += Pᵀ·dout and dK += dSᵀ·Q, while the rows of the next tile come
+    const Sequence& s = tile.sequence;
+    const int64_t next = s.offsetQ + tile.rows.end, left = minOf(kBackwardBlockM, s.schedule.seqlenQ - tile.rows.end);
+    addKeyGradient(tile, t.p, t.doutRows, headDimVPad, t.dvTile, {q + qStrides.at(s.b, next, tile.h), qStrides.seq, size.headDim, left});
+    addKeyGradient(tile, t.ds, t.qRows, headDimPad, t.dkTile, {dout + doutStrides.at(s.b, next, tile.h), doutStrides.seq, size.headDimV, left});
+    if (optionGradients.wantsTiles()) optionGradients.addTile(tile, mBlock, nBlock, t, pool);
+  }
+
+  // 2. load the Q and dout tiles, a strip at a time: Q scaled as the forward pass does, so that S is rounded alike and its error cancels in S − lse (docs/precision.md)
+  void loadStrip(const BackwardTile& tile, int64_t r, const BackwardTiles& t) const {
+    const Sequence& s = tile.sequence;
+    const int64_t row = s.offsetQ + tile.rows.begin + r, count = minOf(kMR, tile.rows.end - tile.rows.begin - r);
+    loadTileRows(q + qStrides.at(s.b, row, tile.h), qStrides.seq, count, kMR, size.headDim, headDimPad, options.softmaxScale * options.scoreUnit(),
+                 t.qRows + r * kTileStride);
+    loadTileRows(dout + doutStrides.at(s.b, row, tile.h), doutStrides.seq, count, kMR, size.headDimV, headDimVPad, 1.0f, t.doutRows + r * kTileStride);
+    loadRowStates(tile, r, t);
+  }
+
+  // 7. dQ += dS·K for one strip of rows, with the softmax scale that S carries; `first`: nothing has been added yet.
+  void addQueryGradient(const BackwardTile& tile, int64_t r, Range seen, bool first, const BackwardTiles& t) const {
+    const int64_t rows = minOf(kMR, tile.rows.end - tile.rows.begin - r), stride = size.nHeads * size.headDim;
+    const float *ds = t.ds + r * kBackwardStride + seen.begin, *kRows = t.kRows + seen.begin * kTileStride;
+    float* to = dqRow(tile.sequence, tile.h, tile.rows.begin + r);
+    const VF scale = splat(options.softmaxScale);
+    const auto add = [&](float* at, VF share, auto lanes) { lanes.store(at, first ? share * scale : mulAdd(share, scale, lanes.load(at))); };
+    for (int64_t d = 0; d < size.headDim; d += kNR) {
+      VF acc[kMR][kNV];
+      clear(acc);
+      multiplyAdd<kMR, kNV, int(kBackwardStride), 1>(seen.end - seen.begin, ds, kRows + d, kTileStride, acc);
+      if (rows == kMR && d + kNR <= size.headDim) {
+#pragma GCC unroll 16
+        for (int i = 0; i < kMR; i++)
+#pragma GCC unroll 8
+          for (int v = 0; v < kNV; v++) add(to + i * stride + d + v * kLanes, acc[i][v], WholeVector{});
+      } else {
+        float share[kMR * kNR];
+        storeTile(acc, share, kNR);
+        for (int64_t i = 0; i < rows; i++) {
+          forVectors(0, minOf(kNR, size.headDim - d), [&](int64_t at, auto lanes) { add(to + i * stride + d + at, load(share + i * kNR + at), lanes); });
+        }
+      }
+    }
+  }
+
+  // to += aᵀ·b for the tile's rows of b: a panel of columns of b stays in L1 while all strips of keys meet it, each over the rows that see it.
+  void addKeyGradient(const BackwardTile& tile, const float* a, const float* b, int64_t dimPad, float* to, RowPrefetch ahead) const {
+    const Range keys = {tile.keys.begin - tile.keyBase, tile.keys.end - tile.keyBase};
+    const int64_t rowsAhead = ceilDiv(kBackwardBlockM * kMR * kNR, kBackwardBlockN * dimPad);
+    for (int64_t d = 0; d < dimPad; d += kNR) {
+      const int64_t columns = minOf(kNR, dimPad - d);
+      for (int64_t j = keys.begin; j < keys.end; j += kMR) {
+        const Range seeing = tile.sequence.schedule.visitedQueries(tile.keyBase + j, minOf(tile.keys.end, tile.keyBase + j + kMR));
+        const int64_t begin = maxOf(tile.rows.begin, seeing.begin), from = begin - tile.rows.begin, length = minOf(tile.rows.end, seeing.end) - begin;
+        if (length <= 0) continue;
+        ahead.next(rowsAhead);
+        multiplyStrip<kMR, 1, int(kBackwardStride), true>(length, a + from * kBackwardStride + j, b + from * kTileStride + d, kTileStride, to + j * dimPad + d,
+                                                          dimPad, columns);
+      }
+    }
   }
 
   static constexpr int32_t kNoKeyBlock = INT32_MAX;

@@ -6,11 +6,15 @@ namespace tilegrad::TILEGRAD_TARGET {
 
 constexpr int64_t kBackwardBlockM = 64;
 constexpr int64_t kBackwardBlockN = 128;
+// Floats from a row of P and dS to the next. dV and dK read columns: an odd number of cache lines spreads those over all cache sets.
+constexpr int64_t kBackwardStride = kBackwardBlockN + kLineFloats;
+static_assert(kBackwardStride / kLineFloats % 2 == 1 && kTileStride / kLineFloats % 2 == 1, "columns of tiles use all cache sets");
 
 // Tiles of one task in the worker's scratch.
 struct BackwardTiles {
   float *kPanels, *kRows, *vPanels, *dkTile, *dvTile;  // of the key block
-  float *qRows, *doutRows, *p, *ds, *dqTile;           // of the row block at hand
+  float *qRows, *doutRows, *p, *ds;                    // of the row block at hand
+  float *shift, *delta;                                // of its rows: what their scores are compared with, and delta
   float* g;                                            // gradient of the scores behind the softcap; ds itself where it is not asked for or the same
 
   BackwardTiles(char* scratch, const AttentionProblem& a, bool keepsG) {
@@ -20,11 +24,25 @@ struct BackwardTiles {
       next += padTo(n, 16);
       return at;
     };
-    kPanels = take(kBackwardBlockN * a.size.headDim), kRows = take(kBackwardBlockN * a.headDimPad), vPanels = take(kBackwardBlockN * a.size.headDimV);
+    kPanels = take(kBackwardBlockN * a.size.headDim), kRows = take(kBackwardBlockN * kTileStride), vPanels = take(kBackwardBlockN * a.size.headDimV);
     dkTile = take(kBackwardBlockN * a.headDimPad), dvTile = take(kBackwardBlockN * a.headDimVPad);
     qRows = take(kBackwardBlockM * kTileStride), doutRows = take(kBackwardBlockM * kTileStride);
-    p = take(kBackwardBlockM * kBackwardBlockN), ds = take(kBackwardBlockM * kBackwardBlockN), dqTile = take(kBackwardBlockM * a.headDimPad);
-    g = keepsG && a.options.softcap > 0 ? take(kBackwardBlockM * kBackwardBlockN) : ds;
+    p = take(kBackwardBlockM * kBackwardStride), ds = take(kBackwardBlockM * kBackwardStride);
+    shift = take(kBackwardBlockM), delta = take(kBackwardBlockM);
+    g = keepsG && a.options.softcap > 0 ? take(kBackwardBlockM * kBackwardStride) : ds;
+  }
+};
+
+// Rows that will be wanted soon, from L3 into L2. They are too far apart for the hardware to foresee, and a core waits for too few lines at once to load all of a
+// block when it is wanted; asked for a few at a time, between register tiles, they come while it computes.
+struct RowPrefetch {
+  const float* row;
+  int64_t stride, dim, left;
+
+  TILEGRAD_INLINE void next(int64_t rows) {
+    for (; rows > 0 && left > 0; rows--, left--, row += stride) {
+      for (int64_t d = 0; d < dim; d += kLineFloats) __builtin_prefetch(row + d, 0, 2);
+    }
   }
 };
 
@@ -56,75 +74,73 @@ struct AttentionBackwardTile : AttentionProblem {
             minOf(padTo(tile.keys.end - tile.keyBase, kNR), padTo(visited.end - tile.keyBase, kNR))};
   }
 
-  // P and dS of one strip of rows, into the tiles t.p and t.ds at row s.
-  void scoreGradients(const BackwardTile& tile, int64_t begin, int64_t end, Range seen, const BackwardTiles& t, int64_t s) const {
-    const int64_t count = seen.end - seen.begin;
-    const int64_t at = s * kBackwardBlockN + seen.begin;
-    float *p = t.p + at, *ds = t.ds + at, *g = t.g + at;
-    // 3. S = q·kᵀ, in the units that Q was scaled to, and 4. dP = dout·vᵀ
-    for (int64_t j = 0; j < count; j += kNR) {
-      options.prefetchBias(tile.sequence, tile.h, begin, end, tile.keyBase + seen.begin + j);
-      VF acc[kMR][kNV];
-      clear(acc);
-      multiplyAdd<kMR, kNV, int(kTileStride), 1>(size.headDim, t.qRows + s * kTileStride, t.kPanels + (seen.begin + j) * size.headDim, kNR, acc);
-      storeTile(acc, p + j, kBackwardBlockN);
-      clear(acc);
-      multiplyAdd<kMR, kNV, int(kTileStride), 1>(size.headDimV, t.doutRows + s * kTileStride, t.vPanels + (seen.begin + j) * size.headDimV, kNR, acc);
-      storeTile(acc, ds + j, kBackwardBlockN);
+  // What the scores of the strip of rows from r on are compared with, and its delta. A row that sees nothing has lse −∞; +∞ instead makes P zero, and no NaN of
+  // −∞ − −∞; so it is for rows that only fill the strip.
+  void loadRowStates(const BackwardTile& tile, int64_t r, const BackwardTiles& t) const {
+    const int64_t first = size.headRows(tile.sequence, tile.h) + tile.rows.begin + r, count = tile.rows.end - tile.rows.begin - r;
+    for (int64_t i = 0; i < kMR; i++) {
+      const float rowLse = i < count ? lse[first + i] : -__builtin_inff();
+      t.shift[r + i] = rowLse == -__builtin_inff() ? __builtin_inff() : rowLse * kLog2e;
+      t.delta[r + i] = i < count ? delta[first + i] : 0.0f;
     }
-    const int64_t key = tile.keyBase + seen.begin, keyEnd = tile.keyBase + seen.end;
-    const bool full = options.full(tile.sequence, tile.h, begin, end, key, keyEnd);
-    const int64_t rowOfHead = size.headRows(tile.sequence, tile.h);
-    for (int64_t r = 0; r < kMR; r++, p += kBackwardBlockN, ds += kBackwardBlockN, g += kBackwardBlockN) {
-      const int64_t i = begin + r;
-      if (i >= end) {  // a row that only fills the strip
-        memset(ds, 0, size_t(count) * 4);
-        continue;
-      }
-      // 5. P = exp(S − lse) and 6. dS = P∘(dP − delta), through the softcap
-      const float rowLse = lse[rowOfHead + i], rowDelta = delta[rowOfHead + i];
-      if (options.hasAddend() || options.dropout.threshold > 0 || g != ds) {
-        modifiedRow(tile, i, key, count, p, ds, g, rowLse, rowDelta);
-      } else if (options.softcap > 0) {
-        rowGradients<true>(p, ds, count, rowLse, rowDelta);
+  }
+
+  // P and dS of the strip of rows from r on, into the tiles t.p and t.ds.
+  void tileGradients(const BackwardTile& tile, int64_t r, Range seen, const BackwardTiles& t, RowPrefetch ahead) const {
+    const int64_t begin = tile.rows.begin + r, end = minOf(tile.rows.end, begin + kMR), key = tile.keyBase + seen.begin, keyEnd = tile.keyBase + seen.end;
+    const bool modified = options.hasAddend() || options.dropout.threshold > 0 || options.softcap > 0;
+    for (int64_t j = seen.begin; j < seen.end; j += kNR) {
+      ahead.next(ceilDiv(kMR * kNR, kBackwardBlockN));
+      if (modified) {
+        options.prefetchBias(tile.sequence, tile.h, begin, end, tile.keyBase + j);
+        gradientTile<true>(r, j, t);
       } else {
-        rowGradients<false>(p, ds, count, rowLse, rowDelta);
+        gradientTile<false>(r, j, t);
       }
-      if (!full) {
-        options.maskRow(tile.sequence, tile.h, i, key, keyEnd, p, 0.0f);
-        options.maskRow(tile.sequence, tile.h, i, key, keyEnd, ds, 0.0f);
-        if (g != ds) options.maskRow(tile.sequence, tile.h, i, key, keyEnd, g, 0.0f);
-      }
+    }
+    const bool full = options.full(tile.sequence, tile.h, begin, end, key, keyEnd);
+    if (full && !modified) return;
+    for (int64_t i = begin; i < end; i++, r++) {
+      const int64_t at = r * kBackwardStride + seen.begin;
+      float *p = t.p + at, *ds = t.ds + at, *g = t.g + at;
+      if (modified) modifiedRow(tile, i, key, seen.end - seen.begin, p, ds, g, t.shift[r], t.delta[r]);
+      if (full) continue;
+      options.maskRow(tile.sequence, tile.h, i, key, keyEnd, p, 0.0f);
+      options.maskRow(tile.sequence, tile.h, i, key, keyEnd, ds, 0.0f);
+      if (g != ds) options.maskRow(tile.sequence, tile.h, i, key, keyEnd, g, 0.0f);
     }
   }
 
  private:
-  // What a row's scores are compared with. A row that sees nothing has lse −∞; +∞ instead makes P zero, and no NaN of −∞ − −∞.
-  static VF shiftOf(float rowLse) { return splat(rowLse == -__builtin_inff() ? __builtin_inff() : rowLse * kLog2e); }
-
-  // P and dS in place of S and dP.
-  template <bool softcapped>
-  TILEGRAD_INLINE void rowGradients(float* p, float* ds, int64_t count, float rowLse, float rowDelta) const {
-    const VF lse2 = shiftOf(rowLse), deltaV = splat(rowDelta), afterTanh = splat(options.afterTanh());
-    for (int64_t j = 0; j < count; j += kLanes) {
-      VF s = load(p + j);
-      VF slope = splat(1.0f);
-      if (softcapped) {
-        const VF tanhS = tanh(s);
-        slope = slope - tanhS * tanhS;
-        s = tanhS * afterTanh;
+  // One register tile, kMR rows from r against kNR keys from j: P and dS, or S and dP for rows that modifiedRow will finish.
+  template <bool modified>
+  TILEGRAD_INLINE void gradientTile(int64_t r, int64_t j, const BackwardTiles& t) const {
+    float *p = t.p + r * kBackwardStride + j, *ds = t.ds + r * kBackwardStride + j;
+    const float *shift = t.shift + r, *rowDelta = t.delta + r;
+    VF acc[kMR][kNV];
+    // 3. S = q·kᵀ, in the units that Q was scaled to, and 5. P = exp(S − lse), while S is in registers and the next product runs
+    clear(acc);
+    multiplyAdd<kMR, kNV, int(kTileStride), 1>(size.headDim, t.qRows + r * kTileStride, t.kPanels + j * size.headDim, kNR, acc);
+#pragma GCC unroll 16
+    for (int i = 0; i < kMR; i++)
+#pragma GCC unroll 8
+      for (int v = 0; v < kNV; v++) store(p + i * kBackwardStride + v * kLanes, modified ? acc[i][v] : exp2(acc[i][v] - splat(shift[i])));
+    // 4. dP = dout·vᵀ and 6. dS = P∘(dP − delta)
+    clear(acc);
+    multiplyAdd<kMR, kNV, int(kTileStride), 1>(size.headDimV, t.doutRows + r * kTileStride, t.vPanels + j * size.headDimV, kNR, acc);
+#pragma GCC unroll 16
+    for (int i = 0; i < kMR; i++)
+#pragma GCC unroll 8
+      for (int v = 0; v < kNV; v++) {
+        const int64_t at = i * kBackwardStride + v * kLanes;
+        store(ds + at, modified ? acc[i][v] : load(p + at) * (acc[i][v] - splat(rowDelta[i])));
       }
-      const VF probability = exp2(s - lse2);
-      VF gradient = probability * (load(ds + j) - deltaV);
-      if (softcapped) gradient = gradient * slope;
-      store(p + j, probability);
-      store(ds + j, gradient);
-    }
   }
 
-  // rowGradients with what is added to scores and with dropout: P is what multiplied V, dropped and scaled; g is dS before the softcap's slope.
-  void modifiedRow(const BackwardTile& tile, int64_t i, int64_t key, int64_t count, float* p, float* ds, float* g, float rowLse, float rowDelta) const {
-    const VF lse2 = shiftOf(rowLse), deltaV = splat(rowDelta), afterTanh = splat(options.afterTanh());
+  // 5. and 6. with what is added to scores, with the softcap and with dropout, in place of S and dP: P is what multiplied V, dropped and scaled; g is dS before the
+  // softcap's slope.
+  void modifiedRow(const BackwardTile& tile, int64_t i, int64_t key, int64_t count, float* p, float* ds, float* g, float shift, float rowDelta) const {
+    const VF shiftV = splat(shift), deltaV = splat(rowDelta), afterTanh = splat(options.afterTanh());
     const bool softcapped = options.softcap > 0;
     const ScoreAddend add = options.addend(tile.sequence, tile.h, i);
     float factors[kBackwardBlockN];  // of dropout
@@ -139,7 +155,7 @@ struct AttentionBackwardTile : AttentionProblem {
         s = tanhS * afterTanh;
       }
       const VF factor = load(factors + j);
-      const VF probability = exp2(s + add.at(key + j) - lse2);
+      const VF probability = exp2(s + add.at(key + j) - shiftV);
       const VF gradient = probability * (load(ds + j) * factor - deltaV);
       store(p + j, probability * factor);
       store(g + j, gradient);

@@ -6,7 +6,7 @@
 // rows are at most kDecodeRows: heads that lie side by side are then one stream. Head by head, a row would be a few cache lines and a gap, too short for the
 // hardware to foresee, and what it fetches around a row belongs to another task. Arithmetic between the loads hides the stream's next lines from the hardware
 // too: while a block of keys is worked on, head by head, the next one is prefetched line by line.
-// FLOPs: 2·Sq·Sk·(D + Dv) per head. Bytes: K and V once. Of the options it has all but bias, dropout and block masks (attention-workspace.ts).
+// FLOPs: 2·Sq·Sk·(D + Dv) per head. Bytes: K and V once. Of the options it has all but dropout and block masks (attention-workspace.ts).
 // Workspace (floats): partial results nSplits·B·Hq·Sq·(DvPad + 2) if nSplits > 1.
 #pragma once
 #include "attention-output-inl.h"
@@ -35,6 +35,7 @@ struct DecodeStrip {
   VI visibleBegin, visibleEnd;  // keys that the lane's row sees
   VI aligned;                   // its key at distance 0, and
   VF slope;                     // −its ALiBi slope, in units of log2(e)
+  const float* bias[MR];        // of row r and key 0, or null
   float rescale[MR];            // multiplies what row r has accumulated, from the last `advance`
 
   // The maximum over the lanes of each row, in all of them.
@@ -119,7 +120,23 @@ struct AttentionDecode : AttentionForwardProblem {
     return options.softcap > 0 ? tanh(score) * splat(options.afterTanh()) : score;
   }
 
-  // Columns [d, d + NV vectors) of O = O·rescale + P·v, the products added up before they meet O (multiplyAddStrip says why).
+  // The bias of the strip's rows and kKeys keys from `key` on, laid out as their scores; that of the last key past the end.
+  template <int MR>
+  TILEGRAD_INLINE VF biasTile(const DecodeStrip<MR>& state, int64_t key, int64_t seqlenK) const {
+    constexpr int kKeys = kLanes / MR;
+    float tile[kLanes];
+#pragma GCC unroll 4
+    for (int r = 0; r < MR; r++) {
+      if (options.biasStrides[3] && key + kKeys <= seqlenK) {
+        memcpy(tile + r * kKeys, state.bias[r] + key, kKeys * 4);
+      } else {
+        for (int64_t j = 0; j < kKeys; j++) tile[r * kKeys + j] = state.bias[r][options.biasStrides[3] * minOf(key + j, seqlenK - 1)];
+      }
+    }
+    return load(tile);
+  }
+
+  // Columns [d, d + NV vectors) of O = O·rescale + P·v, the products added up before they meet O (multiplyStrip says why).
   template <int MR, int NV, class Lanes>
   TILEGRAD_INLINE void accumulate(int64_t count, const float* p, const float* vRow, const float (&rescale)[MR], float* o, Lanes lanes,
                                   PrefetchRows& ahead) const {
@@ -158,11 +175,11 @@ struct AttentionDecode : AttentionForwardProblem {
 
   // One strip against a block of keys of one head.
   template <int MR>
-  void strip(const float* qRows, const float* kRows, const float* vRows, Range block, bool full, float* scores, DecodeStrip<MR>& state, float* o,
+  void strip(const Sequence& s, const float* qRows, const float* kRows, const float* vRows, Range block, bool full, float* scores, DecodeStrip<MR>& state, float* o,
              PrefetchRows& kAhead, PrefetchRows& vAhead) const {
     constexpr int kKeys = kLanes / MR;
     const int64_t count = block.end - block.begin;
-    // 3. scores = q·kᵀ, their maxima, and 4. ALiBi and the mask
+    // 3. scores = q·kᵀ, ALiBi and bias, 4. the mask and the maxima
     VF blockMax = splat(-__builtin_inff());
     const VI lane = iota() & splatInt(kKeys - 1);
     for (int64_t j = 0; j < count; j += kKeys) {
@@ -173,6 +190,7 @@ struct AttentionDecode : AttentionForwardProblem {
       VF score = scoreTile<MR>(qRows, keys);
       const VI key = lane + splatInt(int32_t(block.begin + j));
       if (options.alibiSlopes) score = mulAdd(abs(__builtin_convertvector(key - state.aligned, VF)), state.slope, score);
+      if (options.bias) score = mulAdd(biasTile(state, block.begin + j, s.schedule.seqlenK), splat(kLog2e), score);
       if (!full) {
         score = select((VI)(key >= state.visibleBegin) & (VI)(key < state.visibleEnd), score, splat(-__builtin_inff()));
       }
@@ -219,6 +237,7 @@ struct AttentionDecode : AttentionForwardProblem {
       }
       const Range visible = s.schedule.visibleKeys(i);
       const ScoreAddend add = options.addend(s, h, i);
+      state.bias[r % MR] = add.bias;
       for (int64_t j = r % MR * kKeys; j < (r % MR + 1) * kKeys; j++) {
         state.visibleBegin[j] = int32_t(minOf(visible.begin, s.schedule.seqlenK));
         state.visibleEnd[j] = int32_t(maxOf(visible.end, 0));
@@ -260,7 +279,7 @@ struct AttentionDecode : AttentionForwardProblem {
       for (int64_t hk = heads.begin; hk < heads.end; hk++) {
         const Rows<MR> of = rowsOf(hk);
         for (int64_t n = 0; n < strips; n++) {
-          strip<MR>(of.q + n * MR * headDimPad, kRows + hk * kStrides.head, vRows + hk * vStrides.head, block, full, scores, of.states[n],
+          strip<MR>(s, of.q + n * MR * headDimPad, kRows + hk * kStrides.head, vRows + hk * vStrides.head, block, full, scores, of.states[n],
                     of.o + n * MR * headDimVPad, kAhead, vAhead);
         }
       }
@@ -271,7 +290,8 @@ struct AttentionDecode : AttentionForwardProblem {
       for (int64_t r = 0; r < rows.end - rows.begin; r++) {
         const int64_t row = rows.begin + r;
         const DecodeStrip<MR>& state = of.states[r / MR];
-        output.write(s.rowQ + queryOf(s, row), headOf(s, hk, row), split, state.rowMax[r % MR * kKeys], state.sumOfRow(int(r % MR)), of.o + r * headDimVPad);
+        output.write(s.rowQ + queryOf(s, row), 1, headOf(s, hk, row), split, splat(state.rowMax[r % MR * kKeys]), splat(state.sumOfRow(int(r % MR))),
+                     of.o + r * headDimVPad);
       }
     }
   }

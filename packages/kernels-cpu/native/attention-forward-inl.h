@@ -110,7 +110,7 @@ struct AttentionForward : AttentionForwardProblem {
     // 4. the rest of its softmax; rescale O where a row's maximum has grown
     while (strip.row < kMR) strip.exponentiateRow();
     if (strip.count == 0) return;
-    for (int r = 0; r < kMR; r++) {
+    for (int r = 0; r < kMR && !strip.step.first; r++) {
       if (strip.step.rescale[r] == 1.0f) continue;
       const VF rescale = splat(strip.step.rescale[r]);
       float* o = strip.o + r * headDimVPad;
@@ -122,7 +122,11 @@ struct AttentionForward : AttentionForwardProblem {
         options.dropout.dropRow(i, s.b * size.nHeads + h, strip.keys.begin, strip.count, strip.scores + (i - strip.rows.begin) * kBlockN);
       }
     }
-    multiplyAddStrip<kMR, int(kBlockN), 1>(strip.count, strip.scores, strip.v, headDimVPad, strip.o, headDimVPad, headDimVPad);
+    if (strip.step.first) {
+      multiplyStrip<kMR, int(kBlockN), 1, false>(strip.count, strip.scores, strip.v, headDimVPad, strip.o, headDimVPad, headDimVPad);
+    } else {
+      multiplyStrip<kMR, int(kBlockN), 1, true>(strip.count, strip.scores, strip.v, headDimVPad, strip.o, headDimVPad, headDimVPad);
+    }
     strip.count = 0;
   }
 
@@ -178,7 +182,6 @@ struct AttentionForward : AttentionForwardProblem {
     // 1. load the Q tile, scaled
     loadTileRows(q + qStrides.at(s.b, s.offsetQ + rowBegin, h), qStrides.seq, rows, rowsPad, size.headDim, headDimPad,
                  options.softmaxScale * options.scoreUnit(), t.qRows);
-    memset(t.o, 0, size_t(rowsPad * headDimVPad) * 4);
     for (int64_t n = 0; n < strips; n++) t.softmax[n].reset();
 
     const Range part = splitKeys(s.schedule.visitedKeys(rowBegin, rowEnd), kBlockN, split, nSplits);
@@ -205,9 +208,10 @@ struct AttentionForward : AttentionForwardProblem {
     }
     finishStrip(s, h, work[at ^ 1]);
     // 6. divide by the row sums once, and write O and lse
-    for (int64_t i = 0; i < rows; i++) {
-      const OnlineSoftmax<kMR>& softmax = t.softmax[i / kMR];
-      output.write(s.rowQ + rowBegin + i, h, split, softmax.rowMax[i % kMR], sumLanes(softmax.rowSum[i % kMR]), t.o + i * headDimVPad);
+    for (int64_t n = 0; n < strips; n++) {
+      float* o = t.o + n * kMR * headDimVPad;
+      if (t.softmax[n].empty) memset(o, 0, size_t(kMR * headDimVPad) * 4);
+      output.write(s.rowQ + rowBegin + n * kMR, minOf(kMR, rows - n * kMR), h, split, t.softmax[n].rowMax, t.softmax[n].rowSums(), o);
     }
   }
 };

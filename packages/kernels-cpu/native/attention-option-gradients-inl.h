@@ -79,10 +79,12 @@ struct OptionGradients {
 
   // Adds up the partial sums.
   void merge(Context& ctx) const {
-    parallelFor(ctx.pool, a.size.nHeads, [&](int64_t h, int) {
-      if (dsink) dsink[h] = float(sumOf(sinkParts + h * queryBlocks().count(), queryBlocks().count()));
-      if (dalibiSlopes) mergeAlibi(h);
-    });
+    if (dsink || dalibiSlopes) {
+      parallelFor(ctx.pool, a.size.nHeads, [&](int64_t h, int) {
+        if (dsink) dsink[h] = float(sumOf(sinkParts + h * queryBlocks().count(), queryBlocks().count()));
+        if (dalibiSlopes) mergeAlibi(h);
+      });
+    }
     if (!dbias || (perRow() && perKey())) return;
     const int64_t heads = biasStrides[1] ? a.size.nHeads : 1;
     parallelFor(ctx.pool, (biasStrides[0] ? a.size.batchSize : 1) * heads, [&](int64_t task, int) { mergeBias(task / heads, task % heads); });
@@ -125,7 +127,7 @@ struct OptionGradients {
       const int64_t r = i - tile.rows.begin, begin = tile.rows.begin + r / kMR * kMR;
       const Range seen = a.stripKeys(tile, begin, minOf(tile.rows.end, begin + kMR));
       const Range keys = {seen.begin, minOf(seen.end, tile.keys.end - tile.keyBase)};
-      if (!keys.empty()) body(i, keys, t.g + r * kBackwardBlockN + keys.begin);
+      if (!keys.empty()) body(i, keys, t.g + r * kBackwardStride + keys.begin);
     }
   }
 

@@ -24,34 +24,38 @@ struct AttentionOutput {
       : out(problem.out), lse(problem.lse), partial(partial), sink(problem.sink), sinkStride(problem.sinkStride), size(problem.size),
         headDimVPad(problem.headDimVPad), nSplits(problem.nSplits), keepScale(problem.options.dropout.keepScale) {}
 
-  // A row of head h from its unnormalised o (headDimVPad floats), its maximum in base-2 units and its sum.
-  void write(int64_t row, int64_t h, int64_t split, float rowMax, float rowSum, const float* o) const {
-    if (nSplits > 1) {
-      writePartial(row, h, split, rowMax, rowSum, o);
+  // Rows [row, row + count) of one sequence and of head h, from their maxima in base-2 units and their sums, one per lane, and their unnormalised o (headDimVPad
+  // floats each). count ≤ kLanes.
+  void write(int64_t row, int64_t count, int64_t h, int64_t split, VF rowMax, VF rowSum, const float* o) const {
+    if (nSplits == 1) {
+      writeRows(row, count, h, rowMax, rowSum, o);
     } else {
-      writeRow(row, h, rowMax, rowSum, o);
+      for (int64_t r = 0; r < count; r++) writePartial(row + r, h, split, rowMax[r], rowSum[r], o + r * headDimVPad);
     }
   }
 
-  void writeRow(int64_t row, int64_t h, float rowMax, float rowSum, const float* o) const {
-    float* to = out + (row * size.nHeads + h) * size.headDimV;
-    const bool empty = rowSum == 0;  // no visible key: out 0 and lse −∞, or the sink; a NaN goes through
-    float scale = empty ? 0.0f : keepScale / rowSum, rowLse = empty ? -__builtin_inff() : rowMax * kLn2 + logScalar(rowSum);
+  void writeRows(int64_t row, int64_t count, int64_t h, VF rowMax, VF rowSum, const float* o) const {
+    const VF zero = {}, infinity = splat(__builtin_inff());
+    const VI empty = (VI)(rowSum == zero);  // no visible key: out 0 and lse −∞, or the sink; a NaN goes through
+    VF scale = select(empty, zero, splat(keepScale) / rowSum), rowLse = select(empty, -infinity, mulAdd(rowMax, splat(kLn2), log(rowSum)));
     if (sink) joinSink(sink[h * sinkStride], scale, rowLse);
-    const VF inverse = splat(scale);
-    int64_t d = 0;
-    for (; d + kLanes <= size.headDimV; d += kLanes) store(to + d, load(o + d) * inverse);
-    if (d < size.headDimV) storePartial(to + d, load(o + d) * inverse, size.headDimV - d);
-    lse[size.packed() ? h * size.totalQ + row : (row / size.seqlenQ * size.nHeads + h) * size.seqlenQ + row % size.seqlenQ] = rowLse;
+    float* to = out + (row * size.nHeads + h) * size.headDimV;
+    for (int64_t r = 0; r < count; r++, to += size.nHeads * size.headDimV, o += headDimVPad) {
+      const VF factor = splat(scale[r]);
+      forVectors(0, size.headDimV, [&](int64_t d, auto lanes) { lanes.store(to + d, load(o + d) * factor); });
+    }
+    float* lseRows = lse + (size.packed() ? h * size.totalQ + row : (row / size.seqlenQ * size.nHeads + h) * size.seqlenQ + row % size.seqlenQ);
+    for (int64_t r = 0; r < count; r++) lseRows[r] = rowLse[r];
   }
 
   // One more score in the denominator, without a value: with x = lse − sink the row keeps the share 1/(1 + e^−x) of what it was.
-  static void joinSink(float sink, float& scale, float& rowLse) {
+  static void joinSink(float sink, VF& scale, VF& rowLse) {
     if (sink == -__builtin_inff()) return;
-    const float x = rowLse - sink;  // −∞ where the row sees no key
-    const float less = exp(splat(x < 0 ? x : -x))[0];
-    scale *= (x < 0 ? less : 1.0f) / (1.0f + less);
-    rowLse = (x < 0 ? sink : rowLse) + logScalar(1.0f + less);
+    const VF x = rowLse - splat(sink), one = splat(1.0f);  // −∞ where the row sees no key
+    const VI below = (VI)(x < VF{});
+    const VF less = exp(select(below, x, -x));
+    scale *= select(below, less, one) / (one + less);
+    rowLse = select(below, splat(sink), rowLse) + log(one + less);
   }
 
   float* partialRow(int64_t row, int64_t h, int64_t split) const {
@@ -77,7 +81,7 @@ struct AttentionOutput {
       rowSum += from[1] * factor;
       for (int64_t d = 0; d < headDimVPad; d += kLanes) store(o + d, mulAdd(load(from + 2 + d), splat(factor), load(o + d)));
     }
-    writeRow(row, h, rowMax, rowSum, o);
+    writeRows(row, 1, h, splat(rowMax), splat(rowSum), o);
   }
 
   void mergeSplits(Context& ctx) const {

@@ -52,22 +52,22 @@ TILEGRAD_INLINE void storeTile(const VF (&acc)[MR][NV], float* c, int64_t ldc) {
     for (int v = 0; v < NV; v++) store(c + r * ldc + v * kLanes, acc[r][v]);
 }
 
-// c[MR × columns] += a·b for one strip of MR rows; columns is a multiple of kLanes and b is row-major with rows of stepB floats. The products are added up from
-// zero and then to c: beginning with c would round each of them at the size of the whole sum, and errors would grow with its length (docs/precision.md).
-template <int MR, int rowStrideA, int stepA>
-TILEGRAD_INLINE void multiplyAddStrip(int64_t k, const float* a, const float* b, int64_t stepB, float* c, int64_t ldc, int64_t columns) {
+// c[MR × columns] = a·b for one strip of MR rows, or += a·b; columns is a multiple of kLanes and b is row-major with rows of stepB floats. The products are added
+// up from zero and then to c: beginning with c would round each of them at the size of the whole sum, and errors would grow with its length (docs/precision.md).
+template <int MR, int rowStrideA, int stepA, bool add>
+TILEGRAD_INLINE void multiplyStrip(int64_t k, const float* a, const float* b, int64_t stepB, float* c, int64_t ldc, int64_t columns) {
   int64_t j = 0;
   for (; j + kNR <= columns; j += kNR) {
     VF acc[MR][kNV];
     clear(acc);
     multiplyAdd<MR, kNV, rowStrideA, stepA>(k, a, b + j, stepB, acc);
-    addTile(acc, c + j, ldc);
+    add ? addTile(acc, c + j, ldc) : storeTile(acc, c + j, ldc);
   }
   for (; j < columns; j += kLanes) {
     VF acc[MR][1];
     clear(acc);
     multiplyAdd<MR, 1, rowStrideA, stepA>(k, a, b + j, stepB, acc);
-    addTile(acc, c + j, ldc);
+    add ? addTile(acc, c + j, ldc) : storeTile(acc, c + j, ldc);
   }
 }
 

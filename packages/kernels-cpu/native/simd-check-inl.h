@@ -18,9 +18,7 @@ inline void simd_check(Reader& args, Context& ctx) {
         case 0: y = exp2(v); break;
         case 1: y = exp(v); break;
         case 2: y = tanh(v); break;
-        case 3:
-          for (int64_t lane = 0; lane < lanes.count; lane++) y[lane] = logScalar(v[lane]);
-          break;
+        case 3: y = log(v); break;
         default: y = sqrt(v);
       }
       lanes.store(out + i, y);

@@ -299,32 +299,28 @@ TILEGRAD_INLINE VF tanh(VF x) {
   return select((VI)(a < splat(0.625f)), small, signedBig);
 }
 
-// ln x for one finite x > 0, without libm (WASM has none): x = 2^e·(1 + f), ln(1 + f) by a minimax polynomial on [√½, √2) (error 1e-9).
-inline float logScalar(float x) {
-  int32_t bits;
-  memcpy(&bits, &x, 4);
-  int32_t e = 0;
-  if (bits < 0x00800000) {  // subnormal
-    x *= 8388608.0f;
-    memcpy(&bits, &x, 4);
-    e = -23;
-  }
-  e += ((bits - 0x3f3504f3) >> 23);
-  bits -= ((bits - 0x3f3504f3) >> 23) * (1 << 23);
-  memcpy(&x, &bits, 4);
-  const float f = x - 1.0f;
-  float p = 0.06746605783700943f;
-  p = p * f + -0.11675623804330826f;
-  p = p * f + 0.11888162046670914f;
-  p = p * f + -0.12405592948198318f;
-  p = p * f + 0.14219552278518677f;
-  p = p * f + -0.1666799634695053f;
-  p = p * f + 0.2000211924314499f;
-  p = p * f + -0.25000008940696716f;
-  p = p * f + 0.3333331346511841f;
-  const float tail = p * f * f * f - 0.5f * f * f;
+// ln x for finite x > 0: x = 2^e·(1 + f), ln(1 + f) by a minimax polynomial on [√½, √2) (error 1e-9).
+TILEGRAD_INLINE VF log(VF x) {
+  const VI subnormal = (VI)(x < splat(1.17549435e-38f));
+  VI bits = (VI)select(subnormal, x * splat(8388608.0f), x);
+  const VI e = (bits - splatInt(0x3f3504f3)) >> 23;
+  bits -= e << 23;
+  const VF exponent = __builtin_convertvector(e - (subnormal & splatInt(23)), VF);
+  const VF f = (VF)bits - splat(1.0f);
+  VF p = splat(0.06746605783700943f);
+  p = mulAdd(p, f, splat(-0.11675623804330826f));
+  p = mulAdd(p, f, splat(0.11888162046670914f));
+  p = mulAdd(p, f, splat(-0.12405592948198318f));
+  p = mulAdd(p, f, splat(0.14219552278518677f));
+  p = mulAdd(p, f, splat(-0.1666799634695053f));
+  p = mulAdd(p, f, splat(0.2000211924314499f));
+  p = mulAdd(p, f, splat(-0.25000008940696716f));
+  p = mulAdd(p, f, splat(0.3333331346511841f));
+  const VF square = f * f;
+  const VF tail = mulAdd(p * f, square, splat(-0.5f) * square);
   // The low part of ln 2 first: it is what float32 would lose beside e·ln 2.
-  return float(e) * 0.693145751953125f + (f + (tail + float(e) * 1.42860682030941723e-6f));
+  return mulAdd(exponent, splat(0.693145751953125f), f + mulAdd(exponent, splat(1.42860682030941723e-6f), tail));
 }
+inline float logScalar(float x) { return log(splat(x))[0]; }
 
 }  // namespace tilegrad::TILEGRAD_TARGET

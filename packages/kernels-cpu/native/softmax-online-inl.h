@@ -11,8 +11,10 @@ struct OnlineSoftmax {
   static_assert(MR <= kLanes, "the rows of a strip share one vector");
   VF rowMax;  // lane r: row r
   VF rowSum[MR];
+  bool empty;  // no tile has been taken in
 
   void reset() {
+    empty = true;
     rowMax = splat(-__builtin_inff());
     for (int r = 0; r < MR; r++) rowSum[r] = VF{};
   }
@@ -21,6 +23,7 @@ struct OnlineSoftmax {
   struct Step {
     VF shift;    // lane r is subtracted from the scores of row r
     VF rescale;  // lane r multiplies what row r has accumulated
+    bool first;  // nothing has been accumulated
   };
   TILEGRAD_INLINE Step advance(const VF (&tileMax)[MR]) {
     VF max_ = rowMax;
@@ -30,7 +33,16 @@ struct OnlineSoftmax {
     const VF shift = select((VI)(newMax == splat(-__builtin_inff())), splat(0.0f), newMax);
     const VF rescale = exp2(rowMax - shift);
     rowMax = newMax;
-    return {shift, rescale};
+    const bool first = empty;
+    empty = false;
+    return {shift, rescale, first};
+  }
+
+  // Lane r: the sum of row r.
+  VF rowSums() const {
+    float sums[kLanes] = {};
+    for (int r = 0; r < MR; r++) sums[r] = sumLanes(rowSum[r]);
+    return load(sums);
   }
 
   // Turns `count` scores of row r into probabilities relative to its maximum, in place, and adds them to its sum.

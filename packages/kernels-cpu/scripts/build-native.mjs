@@ -15,7 +15,7 @@ const out = join(root, 'build', 'native', target)
 const addon = join(out, 'tilegrad.node')
 const reasonFile = join(out, 'reason.txt')
 const logFile = join(out, 'failed.log')
-// What native/build was configured with: another Node version or binding.gyp configures anew.
+// What native/build was configured with: another Node version, binding.gyp or folder configures anew, for makefiles hold paths.
 const configuredFile = join(native, 'build', '.configured')
 const require = createRequire(import.meta.url)
 
@@ -36,15 +36,24 @@ function build() {
   const gyp = join(dirname(require.resolve('node-gyp/package.json')), 'bin', 'node-gyp.js')
   const prefix = dirname(dirname(process.execPath))
   const nodedir = existsSync(join(prefix, 'include', 'node', 'node_api.h')) ? [`--nodedir=${prefix}`] : []
-  for (const step of isConfigured() ? ['build'] : ['configure', 'build']) {
+  /** @param {string} step */
+  const run = (step) => {
     const args = [gyp, step, '--jobs=2', '--loglevel=error', ...nodedir]
-    const { status, stdout, stderr } = spawnSync(process.execPath, args, { cwd: native, encoding: 'utf8', maxBuffer: 1 << 28 })
-    if (status !== 0) {
-      writeFileSync(logFile, `${stdout}${stderr}`)
-      return `node-gyp ${step} failed: ${firstError(`${stderr}\n${stdout}`)} (all of it: build/native/${target}/failed.log)`
+    const result = spawnSync(process.execPath, args, { cwd: native, encoding: 'utf8', maxBuffer: 1 << 28 })
+    if (process.argv.includes('--verbose')) process.stdout.write(`${result.stdout}${result.stderr}`)
+    return result
+  }
+  if (!isConfigured() || run('build').status !== 0) {
+    // What makefiles say may be out of date in more ways than isConfigured() looks for: a build that fails is tried again from the beginning.
+    rmSync(join(native, 'build'), { recursive: true, force: true })
+    for (const step of ['configure', 'build']) {
+      const { status, stdout, stderr } = run(step)
+      if (status !== 0) {
+        writeFileSync(logFile, `${stdout}${stderr}`)
+        return `node-gyp ${step} failed: ${firstError(`${stderr}\n${stdout}`)} (all of it: build/native/${target}/failed.log)`
+      }
+      if (step === 'configure') writeFileSync(configuredFile, configuration())
     }
-    if (process.argv.includes('--verbose')) process.stdout.write(`${stdout}${stderr}`)
-    if (step === 'configure') writeFileSync(configuredFile, configuration())
   }
   install(join(native, 'build', 'Release', 'tilegrad.node'))
   return undefined
@@ -66,7 +75,7 @@ function works(command) {
 }
 
 function configuration() {
-  return `${process.version} ${process.execPath} ${process.env.CXX ?? ''}\n${readFileSync(join(native, 'binding.gyp'), 'utf8')}`
+  return `${process.version} ${process.execPath} ${process.env.CXX ?? ''}\n${native}\n${readFileSync(join(native, 'binding.gyp'), 'utf8')}`
 }
 
 function isConfigured() {

@@ -29,10 +29,10 @@ const padTo = (n: number, multiple: number) => Math.ceil(n / multiple) * multipl
 
 /** Which of the two forward kernels suits: by shape and options alone, so that results do not depend on the machine's load. */
 export function attentionForwardKernel(problem: AttentionProblem): 'attention_decode' | 'attention_forward' {
-  const { seqlenQ, seqlenK, nHeads, nHeadsK, bias, dropoutP, blockMask } = problem
+  const { seqlenQ, seqlenK, nHeads, nHeadsK, dropoutP, blockMask } = problem
   const fewRows = seqlenK < fewKeys ? decodeRowsFewKeys : decodeRowsPerKeyHead
   const few = seqlenQ <= decodeSeqlenQ || (seqlenQ * nHeads) / nHeadsK <= fewRows
-  return few && !bias && dropoutP === 0 && !blockMask ? 'attention_decode' : 'attention_forward'
+  return few && dropoutP === 0 && !blockMask ? 'attention_decode' : 'attention_forward'
 }
 
 /** Into how many parts the keys of each task are cut: by shape alone, so that results do not depend on the thread count. */
