@@ -33,19 +33,6 @@ struct BackwardTiles {
   }
 };
 
-// Rows that will be wanted soon, from L3 into L2. They are too far apart for the hardware to foresee, and a core waits for too few lines at once to load all of a
-// block when it is wanted; asked for a few at a time, between register tiles, they come while it computes.
-struct RowPrefetch {
-  const float* row;
-  int64_t stride, dim, left;
-
-  TILEGRAD_INLINE void next(int64_t rows) {
-    for (; rows > 0 && left > 0; rows--, left--, row += stride) {
-      for (int64_t d = 0; d < dim; d += kLineFloats) __builtin_prefetch(row + d, 0, 2);
-    }
-  }
-};
-
 // One tile: rows of query head h against the keys [keys.begin, keys.end) of a key block that the rows' tile of the block mask does not lack.
 struct BackwardTile {
   const Sequence& sequence;
@@ -74,23 +61,18 @@ struct AttentionBackwardTile : AttentionProblem {
             minOf(padTo(tile.keys.end - tile.keyBase, kNR), padTo(visited.end - tile.keyBase, kNR))};
   }
 
-  // What the scores of the strip of rows from r on are compared with, and its delta. A row that sees nothing has lse −∞; +∞ instead makes P zero, and no NaN of
-  // −∞ − −∞; so it is for rows that only fill the strip.
-  void loadRowStates(const BackwardTile& tile, int64_t r, const BackwardTiles& t) const {
-    const int64_t first = size.headRows(tile.sequence, tile.h) + tile.rows.begin + r, count = tile.rows.end - tile.rows.begin - r;
-    for (int64_t i = 0; i < kMR; i++) {
-      const float rowLse = i < count ? lse[first + i] : -__builtin_inff();
-      t.shift[r + i] = rowLse == -__builtin_inff() ? __builtin_inff() : rowLse * kLog2e;
-      t.delta[r + i] = i < count ? delta[first + i] : 0.0f;
-    }
+  // What the scores of row i are compared with. A row that sees nothing has lse −∞; +∞ instead makes P zero, and no NaN of −∞ − −∞.
+  float shiftOf(const BackwardTile& tile, int64_t i) const {
+    const float rowLse = lse[size.headRows(tile.sequence, tile.h) + i];
+    return rowLse == -__builtin_inff() ? __builtin_inff() : rowLse * kLog2e;
   }
 
   // P and dS of the strip of rows from r on, into the tiles t.p and t.ds.
-  void tileGradients(const BackwardTile& tile, int64_t r, Range seen, const BackwardTiles& t, RowPrefetch ahead) const {
+  void tileGradients(const BackwardTile& tile, int64_t r, Range seen, const BackwardTiles& t, RowPrefetch& ahead) const {
     const int64_t begin = tile.rows.begin + r, end = minOf(tile.rows.end, begin + kMR), key = tile.keyBase + seen.begin, keyEnd = tile.keyBase + seen.end;
     const bool modified = options.hasAddend() || options.dropout.threshold > 0 || options.softcap > 0;
     for (int64_t j = seen.begin; j < seen.end; j += kNR) {
-      ahead.next(ceilDiv(kMR * kNR, kBackwardBlockN));
+      ahead.next();
       if (modified) {
         options.prefetchBias(tile.sequence, tile.h, begin, end, tile.keyBase + j);
         gradientTile<true>(r, j, t);

@@ -68,7 +68,7 @@ struct AttentionForward : AttentionForwardProblem {
 
   // Scores of one strip of rows against what it sees of a tile, while the strip before computes its probabilities. False: it sees nothing.
   TILEGRAD_INLINE bool scoreStrip(const Sequence& s, int64_t h, const float* qRows, int64_t rowBegin, int64_t rowEnd, const KeyTile& tile,
-                                  ForwardStrip& strip, ForwardStrip& before) const {
+                                  ForwardStrip& strip, ForwardStrip& before, RowPrefetch& ahead) const {
     // 2. what the strip sees of the tile, from a whole panel to a whole vector; the rest is skipped
     const Range visited = s.schedule.visitedKeys(rowBegin, rowEnd);
     const int64_t keyBegin = maxOf(tile.begin, visited.begin) / kNR * kNR;
@@ -83,6 +83,7 @@ struct AttentionForward : AttentionForwardProblem {
     int64_t j = 0;
     for (; j + kNR <= count; j += kNR, kPanel += kNR * size.headDim) {
       options.prefetchBias(s, h, rowBegin, rowEnd, keyBegin + j);
+      ahead.next();
       scorePanel<kMR, kNV>(qRows, kPanel, scores + j, tileMax);
       if (before.row < kMR) before.exponentiateRow();
     }
@@ -171,10 +172,27 @@ struct AttentionForward : AttentionForwardProblem {
     }
   };
 
+  struct QueryBlockTask {
+    int64_t block, h, split;
+  };
+  Range rowsOf(const Sequence& s, int64_t block) const {
+    const int64_t begin = (block - queryBlocks.first(s.b)) * kBlockM;
+    return {begin, minOf(s.schedule.seqlenQ, begin + kBlockM)};
+  }
+
+  // The rows of Q that a task reads first.
+  void addTask(QueryBlockTask task, RowPrefetch& ahead) const {
+    const Sequence s = size.sequence(queryBlocks.sequenceOf(task.block));
+    const Range rows = rowsOf(s, task.block);
+    ahead.add(q + qStrides.at(s.b, s.offsetQ + rows.begin, task.h), qStrides.seq, size.headDim, rows.end - rows.begin);
+  }
+
   // One task: kBlockM rows of one head, and one of nSplits parts of the keys that they see.
-  void queryBlock(int64_t block, int64_t h, int64_t split, char* scratch) const {
+  void queryBlock(QueryBlockTask task, RowPrefetch& ahead, char* scratch) const {
+    const auto [block, h, split] = task;
     const Sequence s = size.sequence(queryBlocks.sequenceOf(block));
-    const int64_t rowBegin = (block - queryBlocks.first(s.b)) * kBlockM, rowEnd = minOf(s.schedule.seqlenQ, rowBegin + kBlockM), rows = rowEnd - rowBegin;
+    const auto [rowBegin, rowEnd] = rowsOf(s, block);
+    const int64_t rows = rowEnd - rowBegin;
     if (rows <= 0) return;
     const int64_t strips = ceilDiv(rows, kMR), rowsPad = strips * kMR;
     const int64_t hk = h / size.groupSize(), firstKey = packedRow(s, hk);
@@ -186,6 +204,8 @@ struct AttentionForward : AttentionForwardProblem {
 
     const Range part = splitKeys(s.schedule.visitedKeys(rowBegin, rowEnd), kBlockN, split, nSplits);
     const int64_t keyEnd = minOf(part.end, padTo(s.schedule.seqlenK, kKeyPad));
+    if (!ownKeys && nSplits == 1) ahead.add(out + ((s.rowQ + rowBegin) * size.nHeads + h) * size.headDimV, size.nHeads * size.headDimV, size.headDimV, rows);
+    ahead.spread(strips * (keyEnd - part.begin) / kNR);
     ForwardStrip work[2];
     work[0].scores = t.scores[0], work[1].scores = t.scores[1];
     int at = 0;
@@ -200,7 +220,7 @@ struct AttentionForward : AttentionForwardProblem {
         ForwardStrip &strip = work[at], &before = work[at ^ 1];
         strip.softmax = t.softmax + n, strip.o = t.o + n * kMR * headDimVPad;
         const int64_t begin = rowBegin + n * kMR;
-        if (!scoreStrip(s, h, t.qRows + n * kMR * kTileStride, begin, minOf(rowEnd, begin + kMR), tile, strip, before)) continue;
+        if (!scoreStrip(s, h, t.qRows + n * kMR * kTileStride, begin, minOf(rowEnd, begin + kMR), tile, strip, before, ahead)) continue;
         finishStrip(s, h, before);
         at ^= 1;
       }
@@ -223,11 +243,17 @@ inline void attention_forward(Reader& args, Context& ctx) {
   // Head by head of one sequence, or of all where they have different lengths.
   const int64_t blocks = size.packed() ? attention.queryBlocks.count() : ceilDiv(size.seqlenQ, kBlockM);
   const int64_t sequences = size.packed() ? 1 : size.batchSize, nSplits = attention.nSplits, perHead = blocks * nSplits;
-  parallelFor(ctx.pool, sequences * size.nHeads * perHead, [&](int64_t task, int worker) {
-    const int64_t head = task / perHead, sequence = head / size.nHeads, h = head % size.nHeads;
+  const int64_t tasks = sequences * size.nHeads * perHead;
+  const auto queryBlockOf = [&](int64_t task) {
+    const int64_t head = task / perHead, sequence = head / size.nHeads;
     // The last rows first: under a causal mask they see the most keys, and the long tasks should not come last.
-    const int64_t block = sequence * blocks + blocks - 1 - task % perHead / nSplits, split = task % nSplits;
-    attention.queryBlock(block, h, split, ctx.scratch(worker));
+    return AttentionForward::QueryBlockTask{sequence * blocks + blocks - 1 - task % perHead / nSplits, head % size.nHeads, task % nSplits};
+  };
+  parallelFor(ctx.pool, tasks, [&](int64_t task, int worker) {
+    RowPrefetch ahead(attention.bytes());
+    // With n threads a thread's next task is n further on, more often than not. Tasks that pack their own keys are too short: what asking costs is more than it saves.
+    if (!attention.ownKeys && task + ctx.pool.threads() < tasks) attention.addTask(queryBlockOf(task + ctx.pool.threads()), ahead);
+    attention.queryBlock(queryBlockOf(task), ahead, ctx.scratch(worker));
   });
   attention.output.mergeSplits(ctx);
 }

@@ -22,6 +22,9 @@ struct AttentionProblem {
 
   explicit AttentionProblem(Reader& args)
       : size(args), options(args), headDimPad(padTo(size.headDim, kDimPad)), headDimVPad(padTo(size.headDimV, kDimPad)) {}
+
+  // Bytes of Q, K, V and out.
+  int64_t bytes() const { return 4 * (size.headDim + size.headDimV) * (size.totalQ * size.nHeads + size.totalK * size.nHeadsK); }
 };
 
 // Both forward kernels. Arguments: those of AttentionProblem; q, k, v, then the strides (batch, seq, head) of each; out, lse, workspace; sink and its stride (null: none);
@@ -36,6 +39,45 @@ struct AttentionForwardProblem : AttentionProblem {
   explicit AttentionForwardProblem(Reader& args)
       : AttentionProblem(args), q(args.ptr()), k(args.ptr()), v(args.ptr()), qStrides(args), kStrides(args), vStrides(args), out(args.ptr()), lse(args.ptr()),
         workspace(args.ptr()), sink(args.ptr()), sinkStride(args.i64()), nSplits(args.i64()) {}
+};
+
+// Rows that will be wanted soon, from L3 into L2. They are too far apart for the hardware to foresee, and a core waits for too few lines at once to load all of a
+// block when it is wanted; asked for a few at a time, between register tiles, they come while it computes.
+class RowPrefetch {
+ public:
+  // bytes: of all tensors of the problem. What stays in L2 need not be asked for, and each question takes a cycle or two.
+  explicit RowPrefetch(int64_t bytes) : wanted_(bytes > kPrefetchBytes) {}
+  void add(const float* row, int64_t stride, int64_t dim, int64_t count) {
+    if (wanted_ && count > 0) queue_[end_++] = {row, stride, dim, count};
+  }
+  // Spreads all rows over so many calls of next().
+  void spread(int64_t tiles) {
+    int64_t rows = 0;
+    for (int i = 0; i < end_; i++) rows += queue_[i].count;
+    rowsPerTile_ = ceilDiv(rows, maxOf(tiles, 1));
+  }
+  TILEGRAD_INLINE void next() {
+    if (first_ < end_) fetch();
+  }
+
+ private:
+  struct Rows {
+    const float* row;
+    int64_t stride, dim, count;
+  };
+  Rows queue_[8];
+  bool wanted_;
+  int first_ = 0, end_ = 0;
+  int64_t rowsPerTile_ = 1;
+
+  __attribute__((noinline)) void fetch() {
+    for (int64_t n = 0; n < rowsPerTile_ && first_ < end_; n++) {
+      Rows& rows = queue_[first_];
+      for (int64_t d = 0; d < rows.dim; d += kLineFloats) __builtin_prefetch(rows.row + d, 0, 2);
+      rows.row += rows.stride;
+      if (--rows.count == 0) first_++;
+    }
+  }
 };
 
 // rows × dim floats with row stride `stride` → contiguous rows of dimPad floats, times `factor`; rows up to rowsPad are zero.
