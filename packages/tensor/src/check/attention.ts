@@ -81,19 +81,21 @@ export function checkAttentionBackward(
 ): AttentionBackwardProblem {
   const fn = 'attentionBackward'
   checkTensors(fn, backend, { dout, q, k, v, out, lse })
-  checkOptions(fn, options, [...ATTENTION_OPTIONS, 'optionGradients'])
-  const result = attentionProblem(fn, backend, q, k, v, options)
+  checkOptions(fn, options, BACKWARD_OPTIONS)
+  const problem = attentionProblem(fn, backend, q, k, v, options) as AttentionProblem & { optionGradients: LearnableAttentionOption[] }
   checkDType(fn, 'dout', dout, q.dtype)
   checkDType(fn, 'out', out, q.dtype)
   checkDType(fn, 'lse', lse, 'f32')
-  checkShape(fn, 'dout', dout, result.outShape)
-  checkShape(fn, 'out', out, result.outShape)
-  checkShape(fn, 'lse', lse, result.lseShape)
+  checkShape(fn, 'dout', dout, problem.outShape)
+  checkShape(fn, 'out', out, problem.outShape)
+  checkShape(fn, 'lse', lse, problem.lseShape)
   checkLastAxis(fn, { dout, out, lse })
-  return { ...result, optionGradients: optionGradients(fn, options) }
+  problem.optionGradients = optionGradients(fn, options)
+  return problem
 }
 
 export const ATTENTION_OPTIONS: readonly string[] = [...SCORE_OPTIONS, 'cuSeqlensQ', 'cuSeqlensK', 'blockMask']
+const BACKWARD_OPTIONS: readonly string[] = [...ATTENTION_OPTIONS, 'optionGradients']
 
 function optionGradients(fn: string, options: AttentionBackwardOptions): LearnableAttentionOption[] {
   const given = (['alibiSlopes', 'bias', 'sink'] as const).filter((name) => options[name] !== undefined)
@@ -128,12 +130,37 @@ export function attentionProblem(
   checkHeadDim(fn, 'v', v)
   checkLastAxis(fn, { q, k, v })
   if (options.blockMask !== undefined) checkMaskSizes(fn, options.blockMask, sizes, options.cuSeqlensQ !== undefined)
-  return {
-    ...sizes,
-    ...scoreProblem(fn, backend, options, sizes),
-    ...(options.blockMask && { blockMask: options.blockMask }),
+  const scores = scoreProblem(fn, backend, options, sizes)
+  // One literal: an object spread together from several has no fixed layout, and to make and read it took most of a call's time.
+  const problem: { -readonly [name in keyof AttentionProblem]: AttentionProblem[name] } = {
+    batchSize: sizes.batchSize,
+    seqlenQ: sizes.seqlenQ,
+    seqlenK: sizes.seqlenK,
+    totalQ: sizes.totalQ,
+    totalK: sizes.totalK,
+    nHeads,
+    nHeadsK,
+    headDim: sizes.headDim,
+    headDimV: sizes.headDimV,
+    softmaxScale: scores.softmaxScale,
+    softcap: scores.softcap,
+    windowLeft: scores.windowLeft,
+    windowRight: scores.windowRight,
+    causalTopLeft: scores.causalTopLeft,
+    dropoutP: scores.dropoutP,
+    dropoutThreshold: scores.dropoutThreshold,
+    seed: scores.seed,
     dtype: q.dtype,
+    outShape: sizes.outShape,
+    lseShape: sizes.lseShape,
   }
+  if (scores.alibiSlopes) problem.alibiSlopes = scores.alibiSlopes
+  if (scores.bias) problem.bias = scores.bias
+  if (scores.sink) problem.sink = scores.sink
+  if (sizes.cuSeqlensQ) problem.cuSeqlensQ = sizes.cuSeqlensQ
+  if (sizes.cuSeqlensK) problem.cuSeqlensK = sizes.cuSeqlensK
+  if (options.blockMask) problem.blockMask = options.blockMask
+  return problem
 }
 
 type Sizes = Pick<
