@@ -4,23 +4,27 @@ import type { TypedArray } from '@tilegrad/tensor'
 export interface Check {
   readonly what: string
   readonly maxError: number
-  /** `factor` × the error of naive float32 against the same oracle, plus 4 ulp (2⁻²¹) of the largest value: the rule of the conformance suite. */
+  /** `factor` × the error of naive code in the same precision against the same oracle, plus 4 ulp of the largest value: the rule of the conformance suite. */
   readonly allowed: number
   readonly ok: boolean
 }
 
-/** A result, what float64 says it is, and what naive float32 makes of it: arrays of one length, a part of the whole at most. */
+/** A result, what float64 says it is, and what naive code makes of it, which computes in float32: arrays of one length, a part of the whole at most. */
 export interface Comparison {
   readonly actual: TypedArray | readonly number[]
   readonly oracle: TypedArray | readonly number[]
   readonly naive: TypedArray | readonly number[]
 }
 
+/** Element types that results are stored in, with the spacing of their numbers in [1, 2). */
+const ulpOfOne = { f32: 2 ** -23, f16: 2 ** -10 }
+export type ElementType = keyof typeof ulpOfOne
+
 /** Forward results may err twice as much as naive float32 does, gradients three times. */
 export const forwardFactor = 2
 export const gradientFactor = 3
 
-export function check(what: string, parts: readonly Comparison[], factor: number): Check {
+export function check(what: string, parts: readonly Comparison[], factor: number, type: ElementType = 'f32'): Check {
   let [maxError, naiveError, largest] = [0, 0, 0]
   for (const { actual, oracle, naive } of parts) {
     if (actual.length !== oracle.length || naive.length !== oracle.length || oracle.length === 0) return failure(what)
@@ -31,7 +35,7 @@ export function check(what: string, parts: readonly Comparison[], factor: number
       largest = Math.max(largest, Math.abs(expected))
     }
   }
-  const allowed = factor * naiveError + 2 ** -21 * largest
+  const allowed = factor * naiveError + 4 * ulpOfOne[type] * largest
   return { what, maxError, allowed, ok: maxError <= allowed }
 }
 

@@ -15,6 +15,7 @@ import {
   gemmGrid,
   memoryGrid,
   trainingGrid,
+  webgpuGrid,
 } from './grid'
 import type { BackendName, Contender, ProductContender } from './job'
 import { allThreads } from './machine'
@@ -24,28 +25,33 @@ import { writeMeasurements } from './report/measurements'
 import { session } from './session'
 import type { SparsePass } from './sparsity/attention'
 import { planSparsity } from './sparsity/plan'
+import { findAdapter, webgpuContenders } from './webgpu/adapter'
+import { defaultWebGPU } from './webgpu/plan'
 
 type Flags<Grid extends GridFlags = GridFlags> = Omit<Grid, 'cacheFolder'> & {
   readonly json: string | undefined
   readonly busy: boolean
 }
 
-const allContenders = [...new Set([...attentionContenders, ...productContenders])]
+const allContenders = [...new Set([...attentionContenders, ...productContenders, ...webgpuContenders])]
 const cacheFolder = join(tmpdir(), `tilegrad-bench-${process.pid}`)
 
 export const program = new Command('bench')
   .description('Attention, matrix products and training as shares of what this machine can do, which is measured first.')
   .showHelpAfterError('(--help lists the flags)')
 
-benchmark('all', 'attention, gemm, memory and train', { isDefault: true }).action((flags: Flags) => {
-  const grid = { ...flags, cacheFolder }
-  return run('all', flags, [
-    ...attentionGrid({ ...grid, ...defaultAttention }),
-    ...gemmGrid({ ...grid, ...defaultGemm }),
-    ...memoryGrid(grid),
-    ...trainingGrid(grid, true),
-  ])
-})
+benchmark('all', 'attention, gemm, memory, train and, where there is an adapter, webgpu', { isDefault: true }).action(
+  async (flags: Flags) => {
+    const grid = { ...flags, cacheFolder }
+    return run('all', flags, [
+      ...attentionGrid({ ...grid, ...defaultAttention }),
+      ...gemmGrid({ ...grid, ...defaultGemm }),
+      ...memoryGrid(grid),
+      ...trainingGrid(grid, true),
+      ...webgpuGrid({ ...grid, ...defaultWebGPU, quick: true }, await findAdapter()),
+    ])
+  },
+)
 
 benchmark('attention', 'forward and with gradients, beside standard attention and what else npm offers; decoding; the cost of a call')
   .option('--seqlen <list>', 'sequence lengths, N: every contender runs them all, and nothing else runs', integers)
@@ -54,6 +60,14 @@ benchmark('attention', 'forward and with gradients, beside standard attention an
   .addOption(choices<Pass>('--pass <list>', 'passes', [...defaultAttention.pass]))
   .option('--heads <n>', 'heads', integer, defaultAttention.heads)
   .action((flags: Flags<AttentionGridFlags>) => run('attention', flags, attentionGrid({ ...flags, cacheFolder })))
+
+benchmark('webgpu', 'attention on the GPU beside standard attention and what else npm offers there; short sequences; the cost of a call')
+  .option('--seqlen <list>', 'sequence lengths, N: every contender runs them all, and nothing else runs', integers)
+  .option('--head-dim <list>', 'head dimensions, D', integers)
+  .addOption(choices('--mask <list>', 'masks', [...defaultWebGPU.mask]))
+  .addOption(choices<Pass>('--pass <list>', 'passes', [...defaultWebGPU.pass]))
+  .option('--heads <n>', 'heads', integer, defaultWebGPU.heads)
+  .action(async (flags: Flags<AttentionGridFlags>) => run('webgpu', flags, webgpuGrid({ ...flags, cacheFolder }, await findAdapter())))
 
 benchmark('gemm', 'matrix products: 1024³ and those of a transformer block, forward and in gradients')
   .option('--d-model <n>', 'width of the transformer', integer, defaultGemm.dModel)
@@ -108,7 +122,7 @@ addPrecisionCommands(program)
 
 program
   .command('report')
-  .description('docs/measurements.md and its plots from the JSON of one or more runs on one idle machine')
+  .description('docs/measurements.md and its plots from the JSON of one or more runs on idle machines')
   .option('--json <list>', 'results of runs, the last of which counts where they measured the same', (text: string) => text.split(','), [
     'runs/bench/all.json',
   ])

@@ -18,5 +18,6 @@ const shape = { batchSize: 2, seqlenQ: 1024, seqlenK: 1024, nHeads: 4, headDim: 
 it("counts attention as FlashAttention's papers do", () => {
   // 4·N²·d·heads forward, and 2.5 times that backward.
   expect(attentionFlops('forward', shape)).toBe(4 * 1024 ** 2 * 64 * 8)
+  expect(attentionFlops('backward', shape)).toBe(2.5 * 4 * 1024 ** 2 * 64 * 8)
   expect(attentionFlops('forward+backward', shape)).toBe(3.5 * 4 * 1024 ** 2 * 64 * 8)
 })

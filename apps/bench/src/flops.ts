@@ -15,6 +15,6 @@ export function visiblePairs({ seqlenQ, seqlenK, causal }: Pick<AttentionShape, 
  * What a kernel recomputes beyond that is not counted.
  */
 export function attentionFlops(pass: Pass, shape: AttentionShape): number {
-  const products = pass === 'forward' ? 2 : 7
+  const products = { forward: 2, backward: 5, 'forward+backward': 7 }[pass]
   return 2 * products * shape.batchSize * shape.nHeads * visiblePairs(shape) * shape.headDim
 }

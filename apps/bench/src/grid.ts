@@ -14,6 +14,8 @@ import {
   planTraining,
   productContenders,
 } from './plan'
+import { type Adapter, webgpuContenders } from './webgpu/adapter'
+import { planWebGPU } from './webgpu/plan'
 
 // What is measured unless flags say otherwise. The whole of it should take less than half an hour on two cores, so contenders that are many times
 // slower than others, and shapes that say little more than their neighbours, are measured at fewer N.
@@ -143,6 +145,25 @@ export function memoryGrid(flags: GridFlags): Planned[] {
   const flash = contenders.filter((name) => !name.startsWith('standard'))
   const long = { ...filters, contenders: flash, causal: [true], passes: ['forward+backward'] as const, seqlens: powers(16384, 131072) }
   return [...both, ...planAttention('memory', long)]
+}
+
+/** Attention on a GPU, beside what else computes it there. */
+export function webgpuGrid(flags: AttentionGridFlags, adapter: Adapter | string): Planned[] {
+  const { seqlen, headDim, mask, pass, heads, samples, quick, cacheFolder } = flags
+  return planWebGPU(
+    {
+      contenders: contendersOf(flags, webgpuContenders).filter((name) => webgpuContenders.includes(name)),
+      seqlens: seqlen,
+      headDims: headDim,
+      causal: mask.map((name) => name === 'causal'),
+      passes: pass,
+      nHeads: heads,
+      samples,
+      quick,
+      cacheFolder,
+    },
+    adapter,
+  )
 }
 
 function common({ threads, samples, quick, cacheFolder }: GridFlags): Filters {

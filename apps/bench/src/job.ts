@@ -5,17 +5,25 @@ import type { GemmShape } from './gemm'
 import type { SparseJob } from './sparsity/measure'
 import type { TrainingShapeOptions } from './training'
 
-/** Where kernels of ours run: `native`, `wasm`, or an instruction set as in `native:avx2`. */
+/** Where kernels of ours run on processors: `native`, `wasm`, or an instruction set as in `native:avx2`. */
 export type BackendName = 'native' | 'wasm' | `native:${string}`
+
+/** Attention of ours on WebGPU, in f32 unless it says otherwise. */
+export const webgpuVariants = ['webgpu', 'webgpu:f16', 'webgpu:subgroup-matrix', 'webgpu:f16+subgroup-matrix'] as const
+export type WebGPUVariant = (typeof webgpuVariants)[number]
 
 /** What computes matrix products. */
 export type ProductContender = BackendName | 'openblas'
 
 /** What computes attention. */
-export type Contender = BackendName | `standard-${'native' | 'wasm'}` | Peer
+export type Contender = BackendName | WebGPUVariant | `standard-${'native' | 'wasm' | 'webgpu'}` | Peer
 
 export const peers = ['ort-node-mha', 'ort-node-gqa', 'ort-web-mha', 'jax-js', 'tfjs'] as const
-export type Peer = (typeof peers)[number]
+export const webgpuPeers = ['ort-webgpu-mha', 'jax-js-webgpu'] as const
+export type Peer = (typeof peers)[number] | (typeof webgpuPeers)[number]
+
+/** Threads of rows whose arithmetic is done by a device with as many as it has. */
+export const deviceThreads = 0
 
 /**
  * What a time ends with: `done`, when the work of many calls is done; `answered`, when that of each call is, one call after the other;
@@ -55,16 +63,25 @@ export interface TrainingJob extends Timed {
 /** The ceilings of a backend with so many threads. */
 export interface PeakJob {
   readonly kind: 'peak'
-  readonly contender: BackendName
+  readonly contender: RuntimeName
   readonly threads: number
+}
+
+/** Asks what WebGPU runs on here: see adapter.ts. */
+export interface AdapterJob {
+  readonly kind: 'adapter'
+  readonly contender: 'webgpu'
 }
 
 /** What one process measures. */
 export type MeasurementJob = AttentionJob | GemmJob | TrainingJob | SparseJob | LinformerJob | KeyformerJob
-export type Job = MeasurementJob | PeakJob
+export type Job = MeasurementJob | PeakJob | AdapterJob
+
+/** What has peaks of its own. */
+export type RuntimeName = BackendName | 'webgpu'
 
 /** The runtime whose peak bounds a contender. */
-export function runtimeOf(contender: Contender | ProductContender): BackendName {
+export function runtimeOf(contender: Contender | ProductContender): RuntimeName {
   switch (contender) {
     case 'standard-native':
     case 'ort-node-mha':
@@ -76,6 +93,14 @@ export function runtimeOf(contender: Contender | ProductContender): BackendName 
     case 'jax-js':
     case 'tfjs':
       return 'wasm'
+    case 'webgpu':
+    case 'webgpu:f16':
+    case 'webgpu:subgroup-matrix':
+    case 'webgpu:f16+subgroup-matrix':
+    case 'standard-webgpu':
+    case 'ort-webgpu-mha':
+    case 'jax-js-webgpu':
+      return 'webgpu'
     default:
       return contender
   }

@@ -28,6 +28,8 @@ export interface AttentionFilters extends Filters {
   readonly causal: readonly boolean[]
   readonly passes: readonly Pass[]
   readonly nHeads: number
+  /** 1 unless given. */
+  readonly batchSize?: number
 }
 
 export const attentionContenders: readonly Contender[] = ['native', 'standard-native', 'wasm', 'standard-wasm', ...peers]
@@ -41,13 +43,13 @@ export function planAttention(
   filters: AttentionFilters,
   takes: (contender: Contender, shape: AttentionShape, pass: Pass) => boolean = () => true,
 ): Planned[] {
-  const { threads: counts, headDims, causal: masks, passes, seqlens, contenders, nHeads } = filters
+  const { threads: counts, headDims, causal: masks, passes, seqlens, contenders, nHeads, batchSize = 1 } = filters
   return counts.flatMap((threads) =>
     headDims.flatMap((headDim) =>
       masks.flatMap((causal) =>
         passes.flatMap((pass) =>
           seqlens.flatMap((seqlen) => {
-            const shape = { batchSize: 1, seqlenQ: seqlen, seqlenK: seqlen, nHeads, headDim, causal }
+            const shape = { batchSize, seqlenQ: seqlen, seqlenK: seqlen, nHeads, headDim, causal }
             return contenders
               .filter((contender) => canCompute(contender, pass, shape) && takes(contender, shape, pass))
               .map((contender) => attentionRow(benchmark, filters, contender, shape, pass, threads))
@@ -86,7 +88,7 @@ export function planOverhead(filters: AttentionFilters): Planned[] {
   )
 }
 
-function attentionRow(
+export function attentionRow(
   benchmark: string,
   { samples, cacheFolder }: Filters,
   contender: Contender,
@@ -95,8 +97,9 @@ function attentionRow(
   threads: number,
   until: Until = 'done',
 ): Planned {
-  const { seqlenQ, seqlenK, nHeads, headDim, causal } = shape
-  const lengths = seqlenQ === seqlenK ? `N ${seqlenQ}` : `Sq ${seqlenQ} Sk ${seqlenK}`
+  const { batchSize, seqlenQ, seqlenK, nHeads, headDim, causal } = shape
+  const batch = batchSize === 1 ? '' : `B ${batchSize} `
+  const lengths = batch + (seqlenQ === seqlenK ? `N ${seqlenQ}` : `Sq ${seqlenQ} Sk ${seqlenK}`)
   const heads = keyHeads(shape) === nHeads ? nHeads : `${nHeads}/${keyHeads(shape)}`
   const name = `${pass} ${lengths} H ${heads} D ${headDim} ${causal ? 'causal' : 'full'}${until === 'done' ? '' : `, ${until}`}`
   return {
@@ -106,12 +109,13 @@ function attentionRow(
   }
 }
 
-/** Peers have no gradient but jax-js; GroupQueryAttention is causal by definition, and here without a cache; others know no shared keys. */
+/** The backward pass alone is for our attention, which has one. Peers have no gradient but jax-js; GroupQueryAttention is causal by definition, and here without a cache; others know no shared keys. */
 function canCompute(contender: Contender, pass: Pass, shape: AttentionShape): boolean {
-  if (/^(native|wasm)/.test(contender)) return true
+  if (/^(native|wasm|webgpu)/.test(contender)) return true
+  if (pass === 'backward') return false
   if (keyHeads(shape) !== shape.nHeads) return false
   if (contender === 'ort-node-gqa') return shape.causal && pass === 'forward'
-  return pass === 'forward' || contender.startsWith('standard') || contender === 'jax-js'
+  return pass === 'forward' || /^(standard|jax-js)/.test(contender)
 }
 
 /** Peers whose threads need a page: in Node they have one. */
@@ -124,6 +128,8 @@ function tooManyThreads(contender: Contender, threads: number): string | null {
 const wasmBytes = 2 ** 32
 
 function tooLarge(contender: Contender, shape: AttentionShape, pass: Pass): string | null {
+  // Its device knows.
+  if (contender.endsWith('webgpu')) return null
   const quadratic = contender.startsWith('standard') || contender === 'jax-js' || contender === 'tfjs'
   if (!quadratic) return null
   const ours = contender.startsWith('standard')

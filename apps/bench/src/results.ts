@@ -1,6 +1,7 @@
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { Check } from './check'
+import { deviceThreads } from './job'
 import type { Machine } from './machine'
 import type { Peak } from './peaks'
 import type { StepProfile } from './profile'
@@ -11,6 +12,8 @@ export interface Measurement {
   readonly device: string
   /** Null where the time is not that of the arithmetic. */
   readonly flops: number | null
+  /** Done by units that multiply matrices, to which the peak of multiply-adds does not apply. */
+  readonly beyondPeak?: boolean
   /** Bytes that have to be read or written at least once; null where they do not bound the time. */
   readonly bytes: number | null
   readonly checks: readonly Check[]
@@ -59,10 +62,11 @@ export interface Row extends Subject {
 
 /** A row that is unchecked, wrong, disturbed throughout or faster than the machine can be gets no time. */
 export function judge(subject: Subject, measurement: Measurement, peak: Peak, seconds: number, keepDisturbed = false): Row {
-  const { device, flops, bytes, checks, timing, memory, profile, relativeError } = measurement
+  const { device, flops, bytes, checks, timing, memory, profile, relativeError, beyondPeak = false } = measurement
   const flopsPerSecond = flops === null ? null : flops / timing.median
   const bytesPerSecond = bytes === null ? null : bytes / timing.median
-  const rejected = reasonToReject(checks, flopsPerSecond ?? 0, peak.flopsPerSecond) ?? (keepDisturbed ? null : reasonToRetake(timing))
+  const bound = beyondPeak ? Number.POSITIVE_INFINITY : peak.flopsPerSecond
+  const rejected = reasonToReject(checks, flopsPerSecond ?? 0, bound) ?? (keepDisturbed ? null : reasonToRetake(timing))
   if (rejected !== null) return { ...failed(subject, peak, rejected, seconds), device, checks }
   return {
     ...subject,
@@ -73,7 +77,7 @@ export function judge(subject: Subject, measurement: Measurement, peak: Peak, se
     timing,
     memory,
     flopsPerSecond,
-    shareOfPeak: flopsPerSecond === null ? null : flopsPerSecond / peak.flopsPerSecond,
+    shareOfPeak: flopsPerSecond === null || beyondPeak ? null : flopsPerSecond / peak.flopsPerSecond,
     bytesPerSecond,
     shareOfBandwidth: bytesPerSecond === null ? null : bytesPerSecond / peak.bytesPerSecond,
     ...(profile ? { profile } : {}),
@@ -129,7 +133,7 @@ export function mebibytes(bytes: number): string {
   return (bytes / 2 ** 20).toFixed(bytes < 10 * 2 ** 20 ? 1 : 0)
 }
 
-const [nameWidth, contenderWidth, cellWidth] = [50, 16, 11]
+const [nameWidth, contenderWidth, cellWidth] = [50, 27, 11]
 
 export function formatHeader(): string {
   const columns = ['median ms', 'spread', 'GFLOP/s', 'of peak', 'GB/s', 'of peak', 'MiB', 'check']
@@ -137,7 +141,8 @@ export function formatHeader(): string {
 }
 
 export function formatRow(row: Row): string {
-  const head = `${String(row.threads).padStart(7)}  ${row.name.padEnd(nameWidth)}${row.contender.padEnd(contenderWidth)}`
+  const threads = row.threads === deviceThreads ? 'device' : String(row.threads)
+  const head = `${threads.padStart(7)}  ${row.name.padEnd(nameWidth)}${row.contender.padEnd(contenderWidth)}`
   if (row.timing === null) return `${head}  no time: ${row.rejected}`
   const { median, min, max, disturbed } = row.timing
   const cells = [

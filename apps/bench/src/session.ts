@@ -1,9 +1,10 @@
 import { inChild } from './child'
-import { type BackendName, runtimeOf } from './job'
+import { deviceThreads, type RuntimeName, runtimeOf } from './job'
 import { describeMachine, formatMachine } from './machine'
 import type { Peak } from './peaks'
 import type { Planned } from './plan'
 import { formatProfile } from './profile'
+import { threadsOf } from './report/markdown'
 import { failed, formatHeader, formatRow, gigaflops, judge, type Measurement, type Report, type Row, writeReport } from './results'
 
 export interface SessionOptions {
@@ -43,7 +44,7 @@ export async function session(rows: readonly Planned[], options: SessionOptions)
 }
 
 /** A peak, or why the backend does not start. */
-type PeakOrReason = (Peak & { readonly contender: BackendName; readonly threads: number }) | string
+type PeakOrReason = (Peak & { readonly contender: RuntimeName; readonly threads: number }) | string
 
 interface Outcome {
   readonly planned: Planned
@@ -90,10 +91,10 @@ class Run {
     return this.outcomes.map((outcome) => this.judged(outcome))
   }
 
-  private async measurePeak(contender: BackendName, threads: number): Promise<void> {
+  private async measurePeak(contender: RuntimeName, threads: number): Promise<void> {
     const before = this.peaks.get(keyOf(contender, threads))
     const peak = await inChild({ kind: 'peak', contender, threads }, this.signal).catch(messageOf)
-    const name = `peak of ${contender} with ${threads} ${threads === 1 ? 'thread' : 'threads'}`
+    const name = `peak of ${contender}${threads === deviceThreads ? '' : ` with ${threadsOf(threads)}`}`
     if (typeof peak === 'string') {
       console.log(`${name}: none, ${peak}`)
       this.peaks.set(keyOf(contender, threads), peak)
@@ -108,7 +109,7 @@ class Run {
 
   private isAbovePeak({ planned: { job }, measurement }: Outcome): boolean {
     const peak = this.peaks.get(keyOf(runtimeOf(job.contender), job.threads))
-    if (typeof measurement === 'string' || measurement.flops === null || typeof peak !== 'object') return false
+    if (typeof measurement === 'string' || measurement.flops === null || measurement.beyondPeak || typeof peak !== 'object') return false
     return measurement.flops / measurement.timing.median > peak.flopsPerSecond
   }
 
@@ -126,12 +127,13 @@ class Run {
   }
 }
 
-function keyOf(contender: BackendName, threads: number): string {
+function keyOf(contender: RuntimeName, threads: number): string {
   return `${contender} ${threads}`
 }
 
+/** In one line; what else a message has is advice. */
 function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
+  return (error instanceof Error ? error.message : String(error)).split('\n', 1)[0] as string
 }
 
 /** By benchmark, with the share of it that is samples: the rest is processes starting, inputs and checks. */

@@ -2,7 +2,7 @@ import { createReferenceBackend } from '@tilegrad/core-math'
 import { describe, expect, it } from 'vitest'
 import { checkAttention } from './check'
 import { keyRow, queryRow, rowStatistics } from './oracle'
-import { type AttentionResult, type AttentionShape, randomInputs } from './problem'
+import { type AttentionResult, type AttentionShape, randomInputs, roundTo } from './problem'
 import { tilegradRunner } from './tilegrad'
 
 const shapes: AttentionShape[] = [
@@ -12,7 +12,7 @@ const shapes: AttentionShape[] = [
 ]
 
 async function resultOf(precision: 'f64' | 'f32', algorithm: 'flash' | 'standard', shape: AttentionShape): Promise<AttentionResult> {
-  const runner = tilegradRunner(createReferenceBackend({ precision }), algorithm, randomInputs(shape), shape, true)
+  const runner = tilegradRunner(createReferenceBackend({ precision }), algorithm, randomInputs(shape), shape, 'forward+backward')
   await runner.call()
   return runner.result()
 }
@@ -63,7 +63,7 @@ describe.each(shapes)('checkAttention of $seqlenQ × $seqlenK, causal $causal', 
 it('checks heads that share keys', async () => {
   const shape: AttentionShape = { batchSize: 2, seqlenQ: 1, seqlenK: 50, nHeads: 6, nHeadsK: 2, headDim: 8, causal: false }
   const inputs = randomInputs(shape)
-  const runner = tilegradRunner(createReferenceBackend({ precision: 'f32' }), 'flash', inputs, shape, false)
+  const runner = tilegradRunner(createReferenceBackend({ precision: 'f32' }), 'flash', inputs, shape, 'forward')
   await runner.call()
   const result = await runner.result()
   expect(checkAttention(inputs, result, shape).map(({ what, ok }) => [what, ok])).toEqual([
@@ -76,4 +76,24 @@ it('checks heads that share keys', async () => {
   expect(() => checkAttention(inputs, { ...result, gradients: { dq: result.out, dk: result.out, dv: result.out } }, shape)).toThrow(
     'shared keys',
   )
+})
+
+describe('checkAttention in f16', () => {
+  const shape: AttentionShape = { batchSize: 1, seqlenQ: 40, seqlenK: 40, nHeads: 2, headDim: 16, causal: true }
+  const { q, k, v, dout } = randomInputs(shape)
+  const inputs = { q: roundTo('f16', q), k: roundTo('f16', k), v: roundTo('f16', v), dout: roundTo('f16', dout) }
+
+  it('takes the rounding of results in f16 for granted, and no more', async () => {
+    const runner = tilegradRunner(createReferenceBackend({ precision: 'f32' }), 'flash', inputs, shape, 'backward', 'f16')
+    await runner.call()
+    await runner.call()
+    const result = await runner.result()
+    const checks = (what: AttentionResult, type: 'f32' | 'f16') =>
+      checkAttention(inputs, what, shape, undefined, type).flatMap(({ what, ok }) => (ok ? [] : [what]))
+    expect(checks(result, 'f16')).toEqual([])
+    expect(checks(result, 'f32')).toContain('dv')
+    const largest = (values: ArrayLike<number>) => Math.max(...Array.from(values, Math.abs))
+    const step = (largest(result.out) * 2 ** -6) as number
+    expect(checks({ ...result, out: Float32Array.from(result.out, (x) => x + step) }, 'f16')).toEqual(['out'])
+  })
 })

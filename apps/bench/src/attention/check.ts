@@ -1,9 +1,9 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { TypedArray } from '@tilegrad/tensor'
-import { type Check, type Comparison, check, forwardFactor, gradientFactor } from '../check'
+import { type Check, type Comparison, check, type ElementType, forwardFactor, gradientFactor } from '../check'
 import { type HeadRow, keyRow, offset, type Precision, queryRow, type RowStatistics, rowStatistics } from './oracle'
-import { type AttentionInputs, type AttentionResult, type AttentionShape, keyHeads } from './problem'
+import { type AttentionInputs, type AttentionResult, type AttentionShape, keyHeads, roundTo } from './problem'
 
 const rowsPerBlock = 4
 /** A float64 pass over all pairs of a head takes half a minute at this length, and four times that at twice the length. */
@@ -14,8 +14,16 @@ const longestPass = 16384
  * middle and last 4 rows of the first and the last head, each exactly. Rows of dk and dv need the statistics of all queries, which are
  * computed in float64 too, for the last head alone, and kept in `cacheFolder` for the other contenders of the same shape. Beyond 16,384
  * queries they are taken from the lse and out that were timed, which the sampled rows vouch for.
+ *
+ * @param type of the inputs, which hold no other numbers, and of the results but lse
  */
-export function checkAttention(inputs: AttentionInputs, result: AttentionResult, shape: AttentionShape, cacheFolder?: string): Check[] {
+export function checkAttention(
+  inputs: AttentionInputs,
+  result: AttentionResult,
+  shape: AttentionShape,
+  cacheFolder?: string,
+  type: ElementType = 'f32',
+): Check[] {
   const parts = new Map<string, Comparison[]>()
   const add = (name: string, comparison: Comparison) => parts.set(name, [...(parts.get(name) ?? []), comparison])
   const { batchSize, nHeads, seqlenQ, seqlenK } = shape
@@ -44,7 +52,11 @@ export function checkAttention(inputs: AttentionInputs, result: AttentionResult,
       add('dv', { actual: row(gradients.dv, shape, seqlenK, at), oracle: oracle.dv, naive: naive.dv })
     }
   }
-  return [...parts].map(([name, comparisons]) => check(name, comparisons, name.startsWith('d') ? gradientFactor : forwardFactor))
+  return [...parts].map(([name, comparisons]) => {
+    const stored = name === 'lse' ? 'f32' : type
+    const rounded = comparisons.map((part) => ({ ...part, naive: roundTo(stored, Float32Array.from(part.naive)) }))
+    return check(name, rounded, name.startsWith('d') ? gradientFactor : forwardFactor, stored)
+  })
 }
 
 function timedStatistics(

@@ -1,7 +1,10 @@
+import { f16BitsToF32, f32ToF16Bits } from '@tilegrad/core-math'
 import type { TypedArray } from '@tilegrad/tensor'
+import type { ElementType } from '../check'
 import { randomNormal } from '../random'
 
-export type Pass = 'forward' | 'forward+backward'
+/** `backward` is that pass alone, from results of a forward pass that is not timed. */
+export type Pass = 'forward' | 'backward' | 'forward+backward'
 
 /** q and dout are [batchSize, seqlenQ, nHeads, headDim], k and v [batchSize, seqlenK, nHeadsK, headDim]; causal is aligned bottom-right. */
 export interface AttentionShape {
@@ -29,6 +32,11 @@ export function randomInputs(shape: AttentionShape, logitScale = 1): AttentionIn
   const q = values(seqlenQ, nHeads, 1)
   if (logitScale !== 1) for (let i = 0; i < q.length; i++) q[i] = (q[i] as number) * logitScale
   return { q, k: values(seqlenK, keyHeads(shape), 2), v: values(seqlenK, keyHeads(shape), 3), dout: values(seqlenQ, nHeads, 4) }
+}
+
+/** Numbers as an element type holds them: what the oracle must be given. */
+export function roundTo(type: ElementType, values: Float32Array): Float32Array {
+  return type === 'f32' ? values : values.map((value) => f16BitsToF32(f32ToF16Bits(value)))
 }
 
 /** Heads of k and v. */

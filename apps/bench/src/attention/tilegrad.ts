@@ -1,5 +1,7 @@
-import type { Backend, Tensor } from '@tilegrad/tensor'
-import { type AttentionInputs, type AttentionRunner, type AttentionShape, keyHeads } from './problem'
+import { f16BitsToF32Array, f32ArrayToF16Bits } from '@tilegrad/core-math'
+import type { Backend, Tensor, TypedArray } from '@tilegrad/tensor'
+import type { ElementType } from '../check'
+import { type AttentionInputs, type AttentionRunner, type AttentionShape, keyHeads, type Pass } from './problem'
 import { standardAttention } from './standard'
 
 export type AttentionTensors = { readonly [name in keyof AttentionInputs]: Tensor }
@@ -11,31 +13,33 @@ export interface TensorResult {
   readonly gradients?: { readonly dq: Tensor; readonly dk: Tensor; readonly dv: Tensor }
 }
 
-/** Our attention, or the standard one on the same kernels. */
+/** Our attention, or the standard one on the same kernels, which has no backward pass of its own. */
 export function tilegradRunner(
   backend: Backend,
   algorithm: 'flash' | 'standard',
   inputs: AttentionInputs,
   shape: AttentionShape,
-  backward: boolean,
+  pass: Pass,
+  type: ElementType = 'f32',
 ): AttentionRunner {
-  const tensors = upload(backend, inputs, shape)
+  const tensors = upload(backend, inputs, shape, type)
   const attention = algorithm === 'flash' ? flashAttention : standardAttention
+  const forward = pass === 'backward' ? flashForward(backend, tensors, shape) : undefined
   let last: TensorResult | undefined
   const atRest = backend.memory().bytes
   backend.resetPeakMemory()
   return {
-    device: backend.info.driver,
+    device: backend.info.name === 'webgpu' ? `${backend.info.driver}: ${backend.info.device}` : backend.info.driver,
     call: () => {
-      if (last) release(last)
-      last = attention(backend, tensors, shape, backward)
+      if (last) release(forward ? { ...last, out: undefined, lse: undefined } : last)
+      last = forward ? withGradients(backend, tensors, shape, forward) : attention(backend, tensors, shape, pass !== 'forward')
     },
     sync: () => backend.sync(),
     result: async () => {
       if (!last) throw new Error('attention was not called')
       const { out, lse, gradients } = last
-      const [dq, dk, dv] = [await gradients?.dq.read(), await gradients?.dk.read(), await gradients?.dv.read()]
-      return { out: await out.read(), lse: await lse?.read(), gradients: dq && dk && dv ? { dq, dk, dv } : undefined }
+      const [dq, dk, dv] = [await values(gradients?.dq), await values(gradients?.dk), await values(gradients?.dv)]
+      return { out: (await values(out)) as TypedArray, lse: await values(lse), gradients: dq && dk && dv ? { dq, dk, dv } : undefined }
     },
     peakTensorBytes: () => backend.memory().peakBytes - atRest,
     close: async () => {
@@ -46,24 +50,39 @@ export function tilegradRunner(
 }
 
 /** The backend's own attention. */
-export function flashAttention(
-  backend: Backend,
-  { q, k, v, dout }: AttentionTensors,
-  { causal }: AttentionShape,
-  backward: boolean,
-): TensorResult {
-  const { out, lse } = backend.kernels.attentionForward(q, k, v, { causal })
-  if (!backward) return { out, lse }
-  return { out, lse, gradients: backend.kernels.attentionBackward(dout, q, k, v, out, lse, { causal }) }
+export function flashAttention(backend: Backend, tensors: AttentionTensors, shape: AttentionShape, backward: boolean): TensorResult {
+  const forward = flashForward(backend, tensors, shape)
+  return backward ? withGradients(backend, tensors, shape, forward) : forward
 }
 
-export function upload(backend: Backend, inputs: AttentionInputs, shape: AttentionShape): AttentionTensors {
+type Forward = Required<Pick<TensorResult, 'out' | 'lse'>>
+
+function flashForward({ kernels }: Backend, { q, k, v }: AttentionTensors, { causal }: AttentionShape): Forward {
+  return kernels.attentionForward(q, k, v, { causal })
+}
+
+function withGradients(
+  { kernels }: Backend,
+  { q, k, v, dout }: AttentionTensors,
+  { causal }: AttentionShape,
+  { out, lse }: Forward,
+): TensorResult {
+  return { out, lse, gradients: kernels.attentionBackward(dout, q, k, v, out, lse, { causal }) }
+}
+
+export function upload(backend: Backend, inputs: AttentionInputs, shape: AttentionShape, type: ElementType = 'f32'): AttentionTensors {
   const { batchSize, seqlenQ, seqlenK, nHeads, headDim } = shape
-  const tensor = (data: Float32Array, seqlen: number, heads: number) => backend.tensor(data, [batchSize, seqlen, heads, headDim])
+  const tensor = (data: Float32Array, seqlen: number, heads: number) =>
+    backend.tensor(type === 'f16' ? f32ArrayToF16Bits(data) : data, [batchSize, seqlen, heads, headDim], type)
   const key = (data: Float32Array) => tensor(data, seqlenK, keyHeads(shape))
   return { q: tensor(inputs.q, seqlenQ, nHeads), k: key(inputs.k), v: key(inputs.v), dout: tensor(inputs.dout, seqlenQ, nHeads) }
 }
 
-function release({ out, lse, gradients }: TensorResult): void {
+async function values(tensor: Tensor | undefined): Promise<TypedArray | undefined> {
+  const data = await tensor?.read()
+  return tensor?.dtype === 'f16' ? f16BitsToF32Array(data as Uint16Array) : data
+}
+
+function release({ out, lse, gradients }: { [name in keyof TensorResult]: TensorResult[name] | undefined }): void {
   for (const tensor of [out, lse, gradients?.dq, gradients?.dk, gradients?.dv]) tensor?.dispose()
 }

@@ -83,7 +83,7 @@ export async function errorsOf(backend: Backend, shape: AttentionShape, logitSca
   }
   const rows: ErrorRow[] = []
   for (const algorithm of ['flash', 'standard'] as const) {
-    const runner = tilegradRunner(backend, algorithm, inputs, shape, true)
+    const runner = tilegradRunner(backend, algorithm, inputs, shape, 'forward+backward')
     await runner.call()
     const { out, lse, gradients } = await runner.result()
     await runner.close()

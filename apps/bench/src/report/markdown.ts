@@ -1,3 +1,4 @@
+import { deviceThreads } from '../job'
 import { percent, type Row, rate } from '../results'
 
 export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
@@ -11,20 +12,27 @@ export function milliseconds({ timing }: Row): string {
 }
 
 export function threadsOf(threads: number): string {
+  if (threads === deviceThreads) return 'the device'
   return `${threads} ${threads === 1 ? 'thread' : 'threads'}`
 }
 
 /**
- * One table for each `title`, a line for each `line` and a column for each contender: ms, GFLOP/s and its share of the peak. Reasons of rows without
- * a time stand below, each once.
+ * One table for each `title`, a line for each `line` and a column for each contender: ms, GFLOP/s (or what `speed` makes of FLOP/s) and its share of
+ * the peak. Reasons of rows without a time stand below, each once.
  */
-export function pivot(rows: readonly Row[], title: (row: Row) => string, line: (row: Row) => string, corner: string): string[] {
+export function pivot(
+  rows: readonly Row[],
+  title: (row: Row) => string,
+  line: (row: Row) => string,
+  corner: string,
+  speed: (perSecond: number | null) => string = rate,
+): string[] {
   return groups(rows, title).map(([heading, group]) => {
     const contenders = [...new Set(group.map(({ contender }) => contender))]
     const reasons: string[] = []
     const cell = (row: Row | undefined) => {
       if (row === undefined) return ''
-      if (row.timing !== null) return [milliseconds(row), rate(row.flopsPerSecond), percent(row.shareOfPeak)].filter(Boolean).join(' / ')
+      if (row.timing !== null) return [milliseconds(row), speed(row.flopsPerSecond), percent(row.shareOfPeak)].filter(Boolean).join(' / ')
       if (!reasons.includes(row.rejected ?? '')) reasons.push(row.rejected ?? '')
       return `no time (${reasons.indexOf(row.rejected ?? '') + 1})`
     }

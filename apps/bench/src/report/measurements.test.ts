@@ -4,7 +4,7 @@ import { failed, judge, type Report } from '../results'
 import { summarize } from '../timing'
 import { measurementsOf } from './measurements'
 import { cacheBytes } from './memory'
-import { mergeReports } from './merge'
+import { mergeReports, reportsByMachine } from './merge'
 
 const peak = { flopsPerSecond: 100e9, bytesPerSecond: 10e9, isa: 'avx2' }
 const shape = { pass: 'forward+backward', batchSize: 1, seqlenQ: 2048, seqlenK: 2048, nHeads: 2, headDim: 64, causal: false }
@@ -105,6 +105,15 @@ describe('mergeReports', () => {
     const other = { ...reportOf([], late), machine: { ...machine, cpu: 'y' } }
     expect(() => mergeReports([reportOf([], early), other])).toThrow('different machines')
     expect(() => mergeReports([])).toThrow('at least one run')
+  })
+
+  it('keeps machines apart', () => {
+    const other = { ...reportOf([row('webgpu', 'webgpu', 1)], late), machine: { ...machine, cpu: 'y' } }
+    const merged = reportsByMachine([reportOf([row('attention', 'native', 3)], late), other, reportOf([row('memory', 'native', 1)], early)])
+    expect(merged.map(({ machine: { cpu }, rows }) => [cpu, rows.length])).toEqual([
+      ['x', 2],
+      ['y', 1],
+    ])
   })
 })
 

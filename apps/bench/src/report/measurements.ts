@@ -2,6 +2,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { figurePlot } from '../approximations/plots'
 import { figureSection, keyformerSection } from '../approximations/report'
+import { deviceThreads } from '../job'
 import { formatMachine } from '../machine'
 import { drawLines } from '../plot'
 import { profileHeader, profileLines } from '../profile'
@@ -10,21 +11,25 @@ import { sparsityPlot } from '../sparsity/plots'
 import { sparsitySection } from '../sparsity/report'
 import { groups, milliseconds, pivot, table, threadsOf } from './markdown'
 import { memoryTable } from './memory'
-import { mergeReports } from './merge'
+import { reportsByMachine } from './merge'
 import { plotsOf } from './plots'
 import { attentionSummary } from './summary'
+import { webgpuSection, webgpuSmallSection } from './webgpu'
 
-/** Writes measurements.md and its plots from the JSON of runs on an idle machine. */
+/** Writes measurements.md from the JSON of runs on idle machines, one after the other, and plots of the first. */
 export async function writeMeasurements(json: readonly string[], folder: string): Promise<void> {
-  const report = mergeReports(json.map((file) => JSON.parse(readFileSync(file, 'utf8')) as Report))
-  if (report.keptDisturbed) throw new Error(`${json} has times that other processes disturbed (--busy): it is not for publication`)
+  const [report, ...others] = reportsByMachine(json.map((file) => JSON.parse(readFileSync(file, 'utf8')) as Report))
+  if (!report) throw new Error('report: expected the JSON of at least one run')
+  if ([report, ...others].some(({ keptDisturbed }) => keptDisturbed)) {
+    throw new Error(`${json} has times that other processes disturbed (--busy): it is not for publication`)
+  }
   mkdirSync(join(folder, 'plots'), { recursive: true })
   for (const [name, plot] of plotsOf(report.rows)) writeFileSync(join(folder, 'plots', `${name}.svg`), await drawLines(plot))
   const drawings = { sparsity: await sparsityPlot(report.rows), figure: await figurePlot(report.rows) }
   for (const [name, drawing] of Object.entries(drawings)) {
     if (drawing !== null) writeFileSync(join(folder, 'plots', `${name}.svg`), drawing)
   }
-  writeFileSync(join(folder, 'measurements.md'), measurementsOf(report))
+  writeFileSync(join(folder, 'measurements.md'), [report, ...others].map(measurementsOf).join('\n'))
 }
 
 export function measurementsOf(report: Report): string {
@@ -89,6 +94,8 @@ export function measurementsOf(report: Report): string {
     ...section('figure', figureSection),
     ...section('sparsity', sparsitySection),
     ...section('keyformer', keyformerSection),
+    ...section('webgpu', webgpuSection),
+    ...section('webgpu-small', webgpuSmallSection),
   ]
   return `${parts.join('\n\n')}\n`
 }
@@ -101,7 +108,7 @@ How it is measured and checked: [apps/bench](../apps/bench/README.md). Rows with
 function peaksTable({ peaks }: Report): string {
   const rows = peaks.map((peak) => [
     `${peak.contender} (${peak.isa})`,
-    String(peak.threads),
+    peak.threads === deviceThreads ? '' : String(peak.threads),
     gigaflops(peak.flopsPerSecond),
     gigaflops(peak.bytesPerSecond),
   ])

@@ -1,5 +1,12 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Report, Row } from '../results'
+import { groups } from './markdown'
+
+/** Of each machine one report of all its runs, in the order in which machines appear first. */
+export function reportsByMachine(reports: readonly Report[]): Report[] {
+  const machines = groups(reports, ({ machine: { commit: _, ...machine } }) => JSON.stringify(machine))
+  return machines.map(([, of]) => mergeReports(of))
+}
 
 /** Reports of runs on one machine as one: of rows that measured the same, that of the latest run counts, unless only an earlier one has a time. */
 export function mergeReports(reports: readonly Report[]): Report {

@@ -1,4 +1,4 @@
-import { type Contender, peers, runtimeOf } from '../job'
+import { type Contender, peers, runtimeOf, webgpuPeers } from '../job'
 import type { Row } from '../results'
 import { groups, table } from './markdown'
 
@@ -7,14 +7,16 @@ const longSeqlen = 2048
 
 /** Attention in a line per runtime, pass and mask: shares of the peak over all D and thread counts, and how far ahead of the fastest peer of that runtime. */
 export function attentionSummary(rows: readonly Row[]): string {
-  const ours = rows.filter(({ contender, timing }) => timing !== null && (contender === 'native' || contender === 'wasm'))
+  const ours = rows.filter(({ contender, timing }) => timing !== null && /^(native|wasm|webgpu.*)$/.test(contender))
   const lines = groups(
     ours,
     ({ contender, parameters }) => `${contender} ${parameters.pass}, ${parameters.causal ? 'causal' : 'full'}`,
   ).map(([name, of]) => {
     const shares = (long: boolean) =>
       range(
-        of.filter(({ parameters }) => Number(parameters.seqlenQ) >= longSeqlen === long).map(({ shareOfPeak }) => (shareOfPeak ?? 0) * 100),
+        of
+          .filter(({ parameters }) => Number(parameters.seqlenQ) >= longSeqlen === long)
+          .flatMap(({ shareOfPeak }) => (shareOfPeak === null ? [] : [shareOfPeak * 100])),
         ' %',
         0,
       )
@@ -36,12 +38,12 @@ export function attentionSummary(rows: readonly Row[]): string {
 function leads(row: Row, rows: readonly Row[]): number[] {
   const medians = rows
     .filter(({ name, threads, contender }) => name === row.name && threads === row.threads && peerNames.includes(contender))
-    .filter(({ contender }) => runtimeOf(contender as Contender) === row.contender)
+    .filter(({ contender }) => runtimeOf(contender as Contender) === runtimeOf(row.contender as Contender))
     .flatMap(({ timing }) => (timing === null ? [] : [timing.median]))
   return medians.length === 0 || row.timing === null ? [] : [Math.min(...medians) / row.timing.median]
 }
 
-const peerNames: readonly string[] = peers
+const peerNames: readonly string[] = [...peers, ...webgpuPeers]
 
 function range(values: readonly number[], unit: string, digits: number): string {
   if (values.length === 0) return ''
