@@ -62,12 +62,14 @@ export class WebGPUBackend implements StridedHost<WebGPUStorage> {
     const block = this.pool.alloc('tensor', bytes.byteLength, true)
     const whole = bytes.byteLength - (bytes.byteLength % 4)
     const { queue } = this.device
-    if (whole > 0) queue.writeBuffer(block.buffer, 0, bytes, 0, whole)
-    if (whole < bytes.byteLength) {
-      const rest = new Uint8Array(4)
-      rest.set(bytes.subarray(whole))
-      queue.writeBuffer(block.buffer, whole, rest)
-    }
+    this.stream.guard('tensor', block, () => {
+      if (whole > 0) queue.writeBuffer(block.buffer, 0, bytes, 0, whole)
+      if (whole < bytes.byteLength) {
+        const rest = new Uint8Array(4)
+        rest.set(bytes.subarray(whole))
+        queue.writeBuffer(block.buffer, whole, rest)
+      }
+    })
     return new WebGPUTensor(this, new WebGPUStorage(block, this.pool), [...shape], to)
   }
 

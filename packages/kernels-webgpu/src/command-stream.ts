@@ -124,6 +124,11 @@ export class CommandStream {
 
   /** The bytes of a range (offset and length multiples of 4) once the commands before are done. */
   read(from: Range): Promise<ArrayBuffer> {
+    const { error } = from.block
+    if (error) {
+      if (this.failure?.error === error) this.failure.reported = true
+      return Promise.reject(error)
+    }
     return this.settling<ArrayBuffer>((promise) => mark(from.block, this.push({ type: 'read', from, promise }), false))
   }
 
@@ -143,6 +148,20 @@ export class CommandStream {
     this.failure =
       known && !known.reported ? { ...known, discovered: this.enqueued } : { error, discovered: this.enqueued, reported: false }
     this.onFailed(error, from)
+  }
+
+  /** Runs calls of the device that are no commands: what they do wrong with `block` is remembered as `fail` does, and nobody else hears of it. */
+  guard(kernel: string, block: Block, calls: () => void): void {
+    this.device.pushErrorScope('validation')
+    calls()
+    this.device.popErrorScope().then(
+      (problem) => {
+        if (!problem || block.error) return // one that was not provided is known already
+        block.error = new DeviceError(`webgpu: ${kernel}: ${problem.message.trim()}`)
+        this.fail(block.error)
+      },
+      () => {}, // the device is lost: see end()
+    )
   }
 
   /** Rejects everything pending, and whatever comes, with `error`. */

@@ -95,6 +95,59 @@ describe("a caller's device", () => {
     device.destroy()
   })
 
+  test('keeps its handlers and scopes: they hear of its own errors, however ours lie in between', async () => {
+    const device = await (await requestAdapter()).requestDevice()
+    const heard: string[] = []
+    device.addEventListener('uncapturederror', () => heard.push('listener'))
+    device.onuncapturederror = () => heard.push('property')
+    const settled = () => new Promise((resolve) => setTimeout(resolve, 50))
+    const err = () => device.createBuffer({ size: 4, usage: 0x1 | 0x2 })
+    backend = await createWebGPUBackend({ device })
+    const x = backend.tensor([1, 2], [2])
+
+    // Ours: a buffer that cannot be made, and is written and computed with; a call of a destroyed buffer.
+    const createBuffer = device.createBuffer.bind(device)
+    device.createBuffer = (descriptor) => {
+      device.createBuffer = createBuffer
+      return createBuffer({ ...descriptor, usage: 0 })
+    }
+    const y = backend.tensor([3, 4, 5], [3])
+    await expect(backend.kernels.scale(y, 2).read()).rejects.toBeInstanceOf(OutOfMemoryError)
+    await expect(y.read()).rejects.toBeInstanceOf(OutOfMemoryError)
+    const buffer = createBuffer({ size: 16, usage: 0x80 | 0x4 | 0x8 })
+    const lost = backend.fromGPUBuffer(buffer, [4])
+    buffer.destroy()
+    await expect(backend.kernels.scale(lost, 2).read()).rejects.toBeInstanceOf(DeviceError)
+    await settled()
+    expect(heard).toEqual([])
+
+    // The caller's, while work of ours is enqueued and under way.
+    const doubled = backend.kernels.scale(x, 2)
+    err()
+    const reading = doubled.read()
+    err()
+    expect([...(await reading)]).toEqual([2, 4])
+    await settled()
+    expect(heard.sort()).toEqual(['listener', 'listener', 'property', 'property'])
+
+    device.pushErrorScope('validation')
+    const tripled = backend.kernels.scale(x, 3)
+    err()
+    await backend.flush()
+    expect((await device.popErrorScope())?.message).toContain('usage')
+    expect([...(await tripled.read())]).toEqual([3, 6])
+    expect(heard.length).toBe(4)
+
+    await backend.dispose()
+    expect(device.onuncapturederror).not.toBeNull()
+    const own = createBuffer({ size: 4, usage: 0x4 | 0x8 })
+    device.queue.writeBuffer(own, 0, new Uint8Array(4))
+    await device.queue.onSubmittedWorkDone()
+    await settled()
+    expect(heard.length).toBe(4)
+    device.destroy()
+  })
+
   test('with default limits runs f32, and refuses f16 by name', async () => {
     const device = await (await requestAdapter()).requestDevice()
     backend = await createWebGPUBackend({ device })
