@@ -25,6 +25,7 @@ import { createKernels } from './kernels'
 import { Pipelines } from './pipelines'
 import type { KernelProfile } from './profiler'
 import { WebGPUStorage } from './storage'
+import type { MatrixUnits } from './subgroup-matrix'
 import { WebGPUTensor } from './tensor'
 
 /** A WebGPU device as a backend: tensors in GPU buffers, kernels recorded into command buffers. */
@@ -38,17 +39,21 @@ export class WebGPUBackend implements StridedHost<WebGPUStorage> {
   private readonly runner: KernelRunner
   private disposing: Promise<void> | undefined
 
-  /** @param own whether dispose() destroys the device */
+  /**
+   * @param own whether dispose() destroys the device
+   * @param matrixUnits subgroup matrices that kernels may use
+   */
   constructor(
     readonly info: BackendInfo,
     readonly device: GPUDevice,
     private readonly own: boolean,
     attentionTiles: AttentionTiles = {},
+    matrixUnits: MatrixUnits = {},
   ) {
     const pipelines = new Pipelines(device)
     this.stream = new CommandStream(device, pipelines.paramsLayout, (error, from) => this.pool.poison(error, from))
     this.pool = new BufferPool(device, this.stream.submitted, (error) => this.stream.fail(error))
-    this.runner = new KernelRunner(this, device, subgroupSizes(device), attentionTiles, this.pool, this.stream, pipelines)
+    this.runner = new KernelRunner(this, device, subgroupSizes(device), attentionTiles, matrixUnits, this.pool, this.stream, pipelines)
     this.context = this.runner
     this.kernels = this.runner.cleaned(createKernels(this.runner), (fn) => this.assertLive(fn))
     device.lost.then(({ reason, message }) => this.stream.end(lostError(reason, message)))

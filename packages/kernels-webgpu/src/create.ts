@@ -4,6 +4,7 @@ import type { AttentionTiles } from './kernel-context'
 import { forwardTileNames } from './kernels/attention-tiles'
 import { findGPU } from './node-gpu'
 import { webgpuDeviceRequirements } from './requirements'
+import { describeUnits, type MatrixUnits, matrixUnitsOf, type SubgroupMatrixConfig } from './subgroup-matrix'
 
 /** Options of createWebGPUBackend. */
 export interface WebGPUBackendOptions {
@@ -15,25 +16,52 @@ export interface WebGPUBackendOptions {
   readonly powerPreference?: GPUPowerPreference
   /** Which tiles attention uses instead of those that it would choose. */
   readonly attentionTiles?: AttentionTiles
+  /**
+   * Whether matmul and attention use subgroup matrices (Dawn's `chromium-experimental-subgroup-matrix`) where the adapter has some that kernels are made for;
+   * `info.features.subgroupMatrix` says which. Experimental, and off unless asked for. Browsers need a flag for it: Chrome's is `--enable-unsafe-webgpu`.
+   */
+  readonly subgroupMatrix?: boolean
 }
 
 /** As createWebGPUBackend, whose docstring applies. */
 export async function createBackend(options: WebGPUBackendOptions): Promise<WebGPUBackend> {
   checkOptions(options)
-  const { device, attentionTiles } = options
-  if (device) return new WebGPUBackend(infoOf(device, device.adapterInfo), device, false, attentionTiles)
+  const { device } = options
+  if (device) return backendOn(device, device.adapterInfo, false, options)
   const adapter = await requestAdapter(options)
   const own = await adapter.requestDevice({ label: 'tilegrad', ...webgpuDeviceRequirements(adapter) }).catch((cause) => {
     throw new DeviceError(`createWebGPUBackend: the adapter ${describe(adapter.info)} gives no device: ${cause}`, { cause })
   })
-  return new WebGPUBackend(infoOf(own, adapter.info), own, true, attentionTiles)
+  return backendOn(own, adapter.info, true, options)
+}
+
+function backendOn(device: GPUDevice, adapter: GPUAdapterInfo | undefined, own: boolean, options: WebGPUBackendOptions): WebGPUBackend {
+  const units = options.subgroupMatrix ? unitsOf(device, adapter) : {}
+  return new WebGPUBackend(infoOf(device, adapter, units), device, own, options.attentionTiles, units)
+}
+
+/** What Dawn adds to GPUAdapterInfo. */
+interface DawnAdapterInfo extends GPUAdapterInfo {
+  readonly subgroupMatrixConfigs?: Iterable<SubgroupMatrixConfig>
+}
+
+function unitsOf(device: GPUDevice, adapter: DawnAdapterInfo | undefined): MatrixUnits {
+  const has = (feature: string) => (device.features as ReadonlySet<string>).has(feature)
+  const maxSubgroupSize = adapter?.subgroupMaxSize
+  if (!adapter?.subgroupMatrixConfigs || !maxSubgroupSize || !has('chromium-experimental-subgroup-matrix')) return {}
+  const configs = [...adapter.subgroupMatrixConfigs].filter(({ componentType }) => componentType !== 'f16' || has('shader-f16'))
+  return matrixUnitsOf(configs, maxSubgroupSize, device.limits.maxComputeInvocationsPerWorkgroup)
 }
 
 function checkOptions(options: WebGPUBackendOptions): void {
   const fn = 'createWebGPUBackend'
-  const { device, gpu, powerPreference, attentionTiles } = options
-  const unknown = Object.keys(options).find((name) => !['device', 'gpu', 'powerPreference', 'attentionTiles'].includes(name))
-  if (unknown) throw new ArgumentError(fn, 'options must be among device, gpu, powerPreference, attentionTiles', `'${unknown}'`)
+  const { device, gpu, powerPreference, attentionTiles, subgroupMatrix } = options
+  const known = ['device', 'gpu', 'powerPreference', 'attentionTiles', 'subgroupMatrix']
+  const unknown = Object.keys(options).find((name) => !known.includes(name))
+  if (unknown) throw new ArgumentError(fn, `options must be among ${known.join(', ')}`, `'${unknown}'`)
+  if (subgroupMatrix !== undefined && typeof subgroupMatrix !== 'boolean') {
+    throw new ArgumentError(fn, 'subgroupMatrix must be true or false', String(subgroupMatrix))
+  }
   if (device && (gpu || powerPreference)) throw new ArgumentError(fn, 'device goes without gpu and powerPreference', 'both')
   if (device && typeof device.createBuffer !== 'function') throw new ArgumentError(fn, 'device must be a GPUDevice', String(device))
   if (attentionTiles?.forward !== undefined && !forwardTileNames().includes(attentionTiles.forward)) {
@@ -44,8 +72,8 @@ function checkOptions(options: WebGPUBackendOptions): void {
   }
 }
 
-async function requestAdapter({ gpu, powerPreference }: WebGPUBackendOptions): Promise<GPUAdapter> {
-  const from = gpu ?? (await findGPU())
+async function requestAdapter({ gpu, powerPreference, subgroupMatrix = false }: WebGPUBackendOptions): Promise<GPUAdapter> {
+  const from = gpu ?? (await findGPU({ unsafe: subgroupMatrix }))
   const adapter = await from.requestAdapter(powerPreference ? { powerPreference } : {})
   if (adapter) return adapter
   throw new DeviceError(
@@ -59,7 +87,7 @@ async function requestAdapter({ gpu, powerPreference }: WebGPUBackendOptions): P
   )
 }
 
-function infoOf(device: GPUDevice, adapter: GPUAdapterInfo | undefined): BackendInfo {
+function infoOf(device: GPUDevice, adapter: GPUAdapterInfo | undefined, units: MatrixUnits): BackendInfo {
   const has = (feature: string) => (device.features as ReadonlySet<string>).has(feature)
   return {
     name: 'webgpu',
@@ -68,6 +96,7 @@ function infoOf(device: GPUDevice, adapter: GPUAdapterInfo | undefined): Backend
     features: {
       f16: has('shader-f16'),
       subgroups: has('subgroups'),
+      subgroupMatrix: describeUnits(units),
       timestamps: has('timestamp-query'),
       workgroupMemory: device.limits.maxComputeWorkgroupStorageSize,
       invocations: device.limits.maxComputeInvocationsPerWorkgroup,

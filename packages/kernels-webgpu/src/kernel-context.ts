@@ -1,6 +1,7 @@
 import type { DType, StridedHost, Tensor } from '@tilegrad/tensor'
 import type { Constants, Shader } from './shader'
 import type { WebGPUStorage } from './storage'
+import type { MatrixUnits } from './subgroup-matrix'
 import type { WebGPUTensor } from './tensor'
 
 /** A tensor as it is bound: its buffer from an aligned offset on. */
@@ -46,6 +47,8 @@ export interface KernelContext {
   readonly features: ReadonlySet<string>
   /** Smallest and largest subgroup that the adapter may run, or undefined where it does not say. Never assume a size in between. */
   readonly subgroupSizes: { readonly min: number; readonly max: number } | undefined
+  /** Subgroup matrices that kernels may use: none unless the caller asked for them. */
+  readonly matrixUnits: MatrixUnits
 
   /** What the backend's options say of attention's tiles. */
   readonly attentionTiles: AttentionTiles

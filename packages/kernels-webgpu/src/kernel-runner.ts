@@ -16,6 +16,7 @@ import type { PipelineSlot, Pipelines } from './pipelines'
 import { packParams } from './reflect'
 import { type Constants, describeConstants, type Shader } from './shader'
 import { WebGPUStorage } from './storage'
+import type { MatrixUnits } from './subgroup-matrix'
 import { WebGPUTensor } from './tensor'
 
 /** What a kernel method that is on has made. */
@@ -46,6 +47,7 @@ export class KernelRunner implements KernelContext {
     device: GPUDevice,
     readonly subgroupSizes: KernelContext['subgroupSizes'],
     readonly attentionTiles: AttentionTiles,
+    readonly matrixUnits: MatrixUnits,
     private readonly pool: BufferPool,
     private readonly stream: CommandStream,
     private readonly pipelines: Pipelines,

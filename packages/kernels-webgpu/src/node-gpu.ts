@@ -7,14 +7,16 @@ interface WebGPUPackage {
   create(options: string[]): GPU
 }
 
-let made: Promise<GPU> | undefined
+/** With and without unsafe APIs. */
+const made = new Map<boolean, Promise<GPU>>()
 
 /**
  * The browser's or worker's `navigator.gpu`; in Node, Dawn from the npm package `webgpu`, loaded when it is called for.
  *
+ * @param unsafe whether Dawn shall offer experimental features; a browser is told by a flag of its own
  * @throws DeviceError with what to install or enable
  */
-export function findGPU(): Promise<GPU> {
+export function findGPU({ unsafe = false } = {}): Promise<GPU> {
   const gpu = (globalThis as { navigator?: { gpu?: GPU } }).navigator?.gpu
   if (gpu) return Promise.resolve(gpu)
   if (!isNode) {
@@ -24,20 +26,23 @@ export function findGPU(): Promise<GPU> {
       ),
     )
   }
-  made ??= loadDawn().catch((error) => {
-    made = undefined
+  const known = made.get(unsafe)
+  if (known) return known
+  const making = loadDawn(unsafe).catch((error) => {
+    made.delete(unsafe)
     throw error
   })
-  return made
+  made.set(unsafe, making)
+  return making
 }
 
-async function loadDawn(): Promise<GPU> {
+async function loadDawn(unsafe: boolean): Promise<GPU> {
   // A specifier that bundlers for browsers cannot see.
   const name = 'webgpu'
   try {
     const { create } = (await import(/* @vite-ignore */ /* webpackIgnore: true */ name)) as WebGPUPackage
     // Timestamps in nanoseconds instead of steps of 0.1 ms, which browsers need against attacks by timing.
-    return create(['disable-dawn-features=timestamp_quantization'])
+    return create(['disable-dawn-features=timestamp_quantization', ...(unsafe ? ['enable-dawn-features=allow_unsafe_apis'] : [])])
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause)
     throw new DeviceError(

@@ -13,6 +13,7 @@ import { gelu, geluKernels } from './gelu'
 import { layerNorm, layerNormKernels } from './layer-norm'
 import { linearCrossEntropyKernels } from './linear-cross-entropy'
 import { matmul, matmulBySubgroups, matmulKernels } from './matmul'
+import { matmulByEmulatedMatrix, matmulBySubgroupMatrix } from './matmul-subgroup-matrix'
 import { rmsNorm, rmsNormKernels } from './rms-norm'
 import { rope, ropeKernels } from './rope'
 import { softmax, softmaxKernels } from './softmax'
@@ -33,6 +34,8 @@ export const shaders: readonly Shader[] = [
   gelu,
   layerNorm,
   matmul,
+  matmulByEmulatedMatrix,
+  matmulBySubgroupMatrix,
   matmulBySubgroups,
   rmsNorm,
   rope,

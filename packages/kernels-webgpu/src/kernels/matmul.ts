@@ -1,21 +1,17 @@
 import { checkMatmul, type Kernels, type MatmulOptions, type MatmulProblem, numel, type Tensor } from '@tilegrad/tensor'
 import type { KernelContext, View } from '../kernel-context'
-import { type Constants, combinations, defineShader } from '../shader'
+import { defineShader, type WgslFile } from '../shader'
 import { activationsWgsl } from '../shaders/libraries'
 import text from '../shaders/matmul.wgsl'
+import elements from '../shaders/matmul-elements.wgsl'
+import registers from '../shaders/matmul-registers.wgsl'
 import subgroups from '../shaders/matmul-subgroups.wgsl'
 import tiles from '../shaders/matmul-tiles.wgsl'
+import { matrixConstants } from '../subgroup-matrix'
 import { cutOf, halvesOf, type Product } from './matmul-pieces'
+import { type MatrixTile, matrixVariant } from './matmul-subgroup-matrix'
+import { MATMUL_TYPES, TRANSPOSES, typesOf } from './matmul-variants'
 import { resultOf } from './rows'
-
-/** Element types of a, b and the result. The mixed ones are those of linearCrossEntropy, whose logits are f32. */
-const TYPES = [
-  ['f32', 'f32', 'f32'],
-  ['f16', 'f16', 'f16'],
-  ['f16', 'f16', 'f32'],
-  ['f32', 'f16', 'f16'],
-  ['f32', 'f16', 'f32'],
-] as const
 
 /** Tiles from large to small: the result's per workgroup and per invocation. 16, 8 and 4 KiB of workgroup memory. */
 const TILES = [
@@ -32,38 +28,32 @@ const SUBGROUP_TILES = [
 /** Sizes of subgroups for which those are made: the ones of adapters in software. */
 const SUBGROUP_SIZES = [4, 8] as const
 
-type Tile = (typeof TILES | typeof SUBGROUP_TILES)[number]
+type Tile = (typeof TILES | typeof SUBGROUP_TILES)[number] | MatrixTile
 
-/** @param stored `element` for results stored one by one, `vector` for fours */
-function typesOf([a, b, out]: readonly [string, string, string], vector: boolean, stored: 'element' | 'vector'): Constants {
-  const types = { VectorA: `vec4<${a}>`, VectorB: `vec4<${b}>`, BiasElement: b, StoredOut: stored === 'vector' ? `vec4<${out}>` : out }
-  return { StoredA: vector ? types.VectorA : a, StoredB: vector ? types.VectorB : b, ...types, Value: 'vec4<f32>', VECTOR: vector }
-}
-
-const transposes = combinations({ TRANSPOSE_A: [false, true], TRANSPOSE_B: [false, true] })
+const registersWgsl: WgslFile = { name: 'matmul-registers.wgsl', text: registers }
 
 export const matmul = defineShader(
   'matmul',
   text,
-  TYPES.flatMap((types) =>
+  MATMUL_TYPES.flatMap((types) =>
     [true, false].flatMap((vector) =>
-      TILES.flatMap((tile) => transposes.map((transposed) => ({ ...typesOf(types, vector, 'element'), ...transposed, ...tile }))),
+      TILES.flatMap((tile) => TRANSPOSES.map((transposed) => ({ ...typesOf(types, vector, 'element'), ...transposed, ...tile }))),
     ),
   ),
-  [{ name: 'matmul-tiles.wgsl', text: tiles }, activationsWgsl],
+  [registersWgsl, { name: 'matmul-elements.wgsl', text: elements }, { name: 'matmul-tiles.wgsl', text: tiles }, activationsWgsl],
 )
 
 export const matmulBySubgroups = defineShader(
   'matmul',
   text,
-  TYPES.flatMap((types) =>
+  MATMUL_TYPES.flatMap((types) =>
     SUBGROUP_SIZES.flatMap((SUBGROUP) =>
       SUBGROUP_TILES.flatMap((tile) =>
-        transposes.map((transposed) => ({ ...typesOf(types, true, 'vector'), ...transposed, ...tile, SUBGROUPS: true, SUBGROUP })),
+        TRANSPOSES.map((transposed) => ({ ...typesOf(types, true, 'vector'), ...transposed, ...tile, SUBGROUPS: true, SUBGROUP })),
       ),
     ),
   ),
-  [{ name: 'matmul-subgroups.wgsl', text: subgroups }, activationsWgsl],
+  [registersWgsl, { name: 'matmul-subgroups.wgsl', text: subgroups }, activationsWgsl],
 )
 
 /** Matrix products in shaders/matmul.wgsl. */
@@ -136,12 +126,14 @@ function runProduct(ctx: KernelContext, { problem, a, b, out, options }: Product
   const { start: startOut, rowStride: rowStrideOut, batchStride: batchStrideOut } = matricesOut
   const stored = [n, startOut, preActivationView?.start ?? 0, rowStrideOut, batchStrideOut]
   const fours = vector && stored.every((value) => value % 4 === 0)
-  const lanes = fours ? SUBGROUP_SIZES.find((size) => ctx.subgroupSizes?.min === size && ctx.subgroupSizes.max === size) : undefined
-  const tile = tileFor(lanes ? SUBGROUP_TILES : TILES, lanes ? ENOUGH_WORKGROUPS_IN_SOFTWARE : ENOUGH_WORKGROUPS, batch, m, n)
+  const matrix = matrixVariant(ctx, a.dtype, b.dtype, m, n)
+  const lanes = fours && !matrix ? subgroupLanes(ctx) : undefined
+  const tiles = matrix?.tiles ?? (lanes ? SUBGROUP_TILES : TILES)
+  const tile = tileFor(tiles, lanes ? ENOUGH_WORKGROUPS_IN_SOFTWARE : ENOUGH_WORKGROUPS, batch, m, n)
   const most = ctx.limits.maxComputeWorkgroupsPerDimension
   for (let firstBatch = 0; firstBatch < batch; firstBatch += most) {
     ctx.run({
-      shader: lanes ? matmulBySubgroups : matmul,
+      shader: matrix?.shader ?? (lanes ? matmulBySubgroups : matmul),
       entry: epilogue ? 'matmulEpilogue' : 'matmul',
       constants: {
         ...typesOf([a.dtype, b.dtype, out.dtype], vector, lanes ? 'vector' : 'element'),
@@ -149,6 +141,7 @@ function runProduct(ctx: KernelContext, { problem, a, b, out, options }: Product
         TRANSPOSE_B: transposeB,
         ...tile,
         ...(lanes ? { SUBGROUPS: true, SUBGROUP: lanes } : {}),
+        ...(matrix ? matrixConstants(matrix.unit) : {}),
       },
       bindings: epilogue
         ? {
@@ -185,6 +178,11 @@ function runProduct(ctx: KernelContext, { problem, a, b, out, options }: Product
       workgroups: [Math.ceil(n / tile.TILE_N), Math.ceil(m / tile.TILE_M), Math.min(most, batch - firstBatch)],
     })
   }
+}
+
+/** The size of all subgroups, if it is one that matmul-subgroups.wgsl is made for. */
+function subgroupLanes({ subgroupSizes }: KernelContext): (typeof SUBGROUP_SIZES)[number] | undefined {
+  return SUBGROUP_SIZES.find((size) => subgroupSizes?.min === size && subgroupSizes.max === size)
 }
 
 /** Describes [..., R, C] as matrices, through a contiguous copy where its leading axes do not lie on one stride. */
