@@ -1,6 +1,6 @@
 // Exact attention, forward: FlashAttention-2's loop order (arXiv 2307.08691, algorithm 1). Mirrors core-math/src/attention-forward.ts.
 //
-// Nested tiling: a task owns kBlockM query rows of one head (its Q and O rows stay in L2); for each kBlockN keys (K and V tiles of
+// Nested tiling: a task owns kBlockM query rows of one head, or all rows of a key head one kBlockM after the other (its Q and O rows stay in L2); for each kBlockN keys (K and V tiles of
 // kBlockN·(D + Dv) floats, 128 KiB at D 64, read from L2 by every strip of the task) it runs strips of kMR rows whose
 // scores (kMR × kBlockN floats, 8 KiB) stay in L1 between q·kᵀ, softmax and P·v; register tiles are kMR × kNR. The scores of a strip are computed while the
 // probabilities of the strip before are, panel by row: the exponentials fill what the products leave of a core's ports, and the row maxima have time.
@@ -58,6 +58,23 @@ struct AttentionForward : AttentionForwardProblem {
     const Sequence s = size.sequence(keyBlocks.sequenceOf(block));
     const int64_t begin = (block - keyBlocks.first(s.b)) * kBlockN, key = packedRow(s, hk) + begin;
     packTile(s, hk, {begin, begin + kBlockN}, kPanels + key * size.headDim, vRows + key * headDimVPad);
+  }
+
+  // Whether a key head is one task, which packs its keys into scratch and goes through all its query blocks: K and V stay in L2, and nobody waits for others to
+  // pack. Not where threads would have too few heads to share them evenly. What is computed is the same either way.
+  bool byHead(int64_t threads) const {
+    const int64_t heads = size.batchSize * size.nHeadsK, most = ceilDiv(heads, threads);
+    if (size.packed() || ownKeys || nSplits > 1 || most < kHeadsPerThread || most * threads - heads > heads / 20) return false;
+    return padTo(size.seqlenK, kKeyPad) * (size.headDim + headDimVPad) <= kHeadFloats;
+  }
+
+  // All packed keys of one key head; null: the task packs tile by tile.
+  struct PackedHead {
+    const float *k, *v;
+  };
+  PackedHead packedHead(const Sequence& s, int64_t hk) const {
+    if (ownKeys) return {nullptr, nullptr};
+    return {kPanels + packedRow(s, hk) * size.headDim, vRows + packedRow(s, hk) * headDimVPad};
   }
 
   // Packed keys [begin, end).
@@ -188,14 +205,14 @@ struct AttentionForward : AttentionForwardProblem {
   }
 
   // One task: kBlockM rows of one head, and one of nSplits parts of the keys that they see.
-  void queryBlock(QueryBlockTask task, RowPrefetch& ahead, char* scratch) const {
+  void queryBlock(QueryBlockTask task, const PackedHead& head, RowPrefetch& ahead, char* scratch) const {
     const auto [block, h, split] = task;
     const Sequence s = size.sequence(queryBlocks.sequenceOf(block));
     const auto [rowBegin, rowEnd] = rowsOf(s, block);
     const int64_t rows = rowEnd - rowBegin;
     if (rows <= 0) return;
     const int64_t strips = ceilDiv(rows, kMR), rowsPad = strips * kMR;
-    const int64_t hk = h / size.groupSize(), firstKey = packedRow(s, hk);
+    const int64_t hk = h / size.groupSize();
     const Tiles t(scratch, *this);
     // 1. load the Q tile, scaled
     loadTileRows(q + qStrides.at(s.b, s.offsetQ + rowBegin, h), qStrides.seq, rows, rowsPad, size.headDim, headDimPad,
@@ -214,7 +231,7 @@ struct AttentionForward : AttentionForwardProblem {
       if (ownKeys) {
         packTile(s, hk, keys, t.kTile, t.vTile);
       } else {
-        tile.k = kPanels + (firstKey + keys.begin) * size.headDim, tile.v = vRows + (firstKey + keys.begin) * headDimVPad;
+        tile.k = head.k + keys.begin * size.headDim, tile.v = head.v + keys.begin * headDimVPad;
       }
       for (int64_t n = 0; n < strips; n++) {
         ForwardStrip &strip = work[at], &before = work[at ^ 1];
@@ -234,26 +251,51 @@ struct AttentionForward : AttentionForwardProblem {
       output.write(s.rowQ + rowBegin + n * kMR, minOf(kMR, rows - n * kMR), h, split, t.softmax[n].rowMax, t.softmax[n].rowSums(), o);
     }
   }
+
+  // One task of those by head.
+  void keyHead(int64_t b, int64_t hk, char* scratch) const {
+    const Sequence s = size.sequence(b);
+    const int64_t keysPad = padTo(size.seqlenK, kKeyPad), blocks = ceilDiv(size.seqlenQ, kBlockM);
+    float* k = Tiles(scratch, *this).kTile;
+    float* v = k + keysPad * size.headDim;
+    for (int64_t begin = 0; begin < size.seqlenK; begin += kBlockN) {
+      packTile(s, hk, {begin, begin + kBlockN}, k + begin * size.headDim, v + begin * headDimVPad);
+    }
+    for (int64_t h = hk * size.groupSize(); h < (hk + 1) * size.groupSize(); h++) {
+      for (int64_t block = 0; block < blocks; block++) {
+        RowPrefetch ahead(bytes());
+        if (block + 1 < blocks) addTask({b * blocks + block + 1, h, 0}, ahead);
+        queryBlock({b * blocks + block, h, 0}, {k, v}, ahead, scratch);
+      }
+    }
+  }
 };
 
 inline void attention_forward(Reader& args, Context& ctx) {
   const AttentionForward attention(args);
   const AttentionSizes& size = attention.size;
+  if (attention.byHead(ctx.pool.threads())) {
+    parallelFor(ctx.pool, size.batchSize * size.nHeadsK, [&](int64_t task, int worker) {
+      attention.keyHead(task / size.nHeadsK, task % size.nHeadsK, ctx.scratch(worker));
+    });
+    return;
+  }
   if (!attention.ownKeys) parallelFor(ctx.pool, size.nHeadsK * attention.keyBlocks.count(), [&](int64_t task, int) { attention.packKeys(task); });
   // Head by head of one sequence, or of all where they have different lengths.
   const int64_t blocks = size.packed() ? attention.queryBlocks.count() : ceilDiv(size.seqlenQ, kBlockM);
-  const int64_t sequences = size.packed() ? 1 : size.batchSize, nSplits = attention.nSplits, perHead = blocks * nSplits;
-  const int64_t tasks = sequences * size.nHeads * perHead;
+  const int64_t sequences = size.packed() ? 1 : size.batchSize, nSplits = attention.nSplits, perHead = blocks * nSplits, tasks = sequences * size.nHeads * perHead;
   const auto queryBlockOf = [&](int64_t task) {
     const int64_t head = task / perHead, sequence = head / size.nHeads;
     // The last rows first: under a causal mask they see the most keys, and the long tasks should not come last.
     return AttentionForward::QueryBlockTask{sequence * blocks + blocks - 1 - task % perHead / nSplits, head % size.nHeads, task % nSplits};
   };
-  parallelFor(ctx.pool, tasks, [&](int64_t task, int worker) {
+  parallelFor(ctx.pool, tasks, [&](int64_t index, int worker) {
+    const auto task = queryBlockOf(index);
+    const Sequence s = size.sequence(attention.queryBlocks.sequenceOf(task.block));
     RowPrefetch ahead(attention.bytes());
     // With n threads a thread's next task is n further on, more often than not. Tasks that pack their own keys are too short: what asking costs is more than it saves.
-    if (!attention.ownKeys && task + ctx.pool.threads() < tasks) attention.addTask(queryBlockOf(task + ctx.pool.threads()), ahead);
-    attention.queryBlock(queryBlockOf(task), ahead, ctx.scratch(worker));
+    if (!attention.ownKeys && index + ctx.pool.threads() < tasks) attention.addTask(queryBlockOf(index + ctx.pool.threads()), ahead);
+    attention.queryBlock(task, attention.packedHead(s, task.h / size.groupSize()), ahead, ctx.scratch(worker));
   });
   attention.output.mergeSplits(ctx);
 }
