@@ -1,24 +1,23 @@
-import { accessSync, constants } from 'node:fs'
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
-import { delimiter, extname, join, normalize } from 'node:path'
+import { extname, join, normalize } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { conformanceCases } from '@tilegrad/testing'
 import { type Browser, chromium } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { chromiumPath, noChromium } from '../../../chromium.shared'
 import { declareSuite } from '../../../suite.shared'
 import { bundle } from './bundle.testing'
 import type { PageReport } from './chromium-page.testing'
 
-const executablePath = process.env.TILEGRAD_CHROMIUM || findChromium()
-declareSuite('cpu-wasm-chromium', executablePath ? undefined : 'no Chromium found; install it or set TILEGRAD_CHROMIUM')
+declareSuite('cpu-wasm-chromium', noChromium)
 
 // The small suite takes a page a while on a busy machine, and nothing here is about speed.
 const TIMEOUT = 600_000
 
-describe.skipIf(!executablePath)('headless Chromium', () => {
+describe.skipIf(noChromium)('headless Chromium', () => {
   let folder: string
   let server: Server
   let browser: Browser
@@ -29,7 +28,7 @@ describe.skipIf(!executablePath)('headless Chromium', () => {
     await cp(fileURLToPath(new URL('../build/wasm', import.meta.url)), join(folder, 'build', 'wasm'), { recursive: true })
     await writeFile(join(folder, 'page.html'), '<!doctype html><script type="module" src="./dist/chromium-page.testing.js"></script>')
     server = await serve(folder)
-    browser = await chromium.launch({ executablePath: executablePath as string, args: flags })
+    browser = await chromium.launch({ executablePath: chromiumPath as string, args: flags })
   }, TIMEOUT)
 
   afterAll(async () => {
@@ -91,19 +90,6 @@ const flags = [
   '--disable-component-update',
   '--disable-sync',
 ]
-
-function findChromium(): string | undefined {
-  const folders = (process.env.PATH ?? '').split(delimiter)
-  const candidates = ['chromium', 'chromium-browser', 'google-chrome'].flatMap((name) => folders.map((folder) => join(folder, name)))
-  return candidates.find((file) => {
-    try {
-      accessSync(file, constants.X_OK)
-      return true
-    } catch {
-      return false
-    }
-  })
-}
 
 const types: Record<string, string> = { '.html': 'text/html', '.js': 'text/javascript', '.wasm': 'application/wasm' }
 const isolation = { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' }

@@ -1,19 +1,18 @@
-import { accessSync, constants } from 'node:fs'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
-import { basename, delimiter, join } from 'node:path'
+import { basename, join } from 'node:path'
 import { conformanceCases } from '@tilegrad/testing'
 import { type Browser, chromium } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { chromiumPath, noChromium } from '../../../chromium.shared'
 import { declareSuite } from '../../../suite.shared'
 import { bundle } from './bundle.testing'
 import type { PageReport } from './chromium-page.testing'
 import { LACKS } from './lacks.testing'
 
-const executablePath = process.env.TILEGRAD_CHROMIUM || findChromium()
-declareSuite('webgpu-chromium', executablePath ? undefined : 'no Chromium found; install it or set TILEGRAD_CHROMIUM')
+declareSuite('webgpu-chromium', noChromium)
 
 // Chromium brings a WebGPU adapter in software (SwiftShader), whose pipelines take a while.
 const TIMEOUT = 900_000
@@ -22,7 +21,7 @@ const flags = ['--headless=new', '--no-sandbox', '--enable-unsafe-webgpu', '--us
 // Groups of the suite to run alone, as a pattern, e.g. TILEGRAD_GROUPS='matmul|rope'.
 const pattern = process.env.TILEGRAD_GROUPS ?? ''
 
-describe.skipIf(!executablePath)('headless Chromium', () => {
+describe.skipIf(noChromium)('headless Chromium', () => {
   let folder: string
   let server: Server
   let browser: Browser
@@ -32,7 +31,7 @@ describe.skipIf(!executablePath)('headless Chromium', () => {
     await bundle('./chromium-page.testing.ts', folder)
     await writeFile(join(folder, 'page.html'), '<!doctype html><script type="module" src="./chromium-page.testing.js"></script>')
     server = await serve(folder)
-    browser = await chromium.launch({ executablePath: executablePath as string, args: flags })
+    browser = await chromium.launch({ executablePath: chromiumPath as string, args: flags })
   }, TIMEOUT)
 
   afterAll(async () => {
@@ -81,19 +80,6 @@ describe.skipIf(!executablePath)('headless Chromium', () => {
     TIMEOUT,
   )
 })
-
-function findChromium(): string | undefined {
-  const folders = (process.env.PATH ?? '').split(delimiter)
-  const candidates = ['chromium', 'chromium-browser', 'google-chrome'].flatMap((name) => folders.map((folder) => join(folder, name)))
-  return candidates.find((file) => {
-    try {
-      accessSync(file, constants.X_OK)
-      return true
-    } catch {
-      return false
-    }
-  })
-}
 
 /** Serves the files of `root`. */
 async function serve(root: string): Promise<Server> {
