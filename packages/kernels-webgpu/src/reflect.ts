@@ -16,7 +16,9 @@ export function reflect(text: string): ShaderInterface {
   const struct = /struct\s+Params\s*\{([^}]*)\}/.exec(code)?.[1] ?? ''
   const fields = [...struct.matchAll(/(\w+)\s*:\s*([\w<>]+)/g)]
   return {
-    bindings: bindings.map(([, index, access, name]) => ({ name: name as string, index: Number(index), written: access === 'read_write' })),
+    bindings: bindings
+      .map(([, index, access, name]) => ({ name: name as string, index: Number(index), written: access === 'read_write' }))
+      .sort((a, b) => a.index - b.index),
     params: fields.map(([, name, type]) => ({ name: name as string, type: paramType(name as string, type as string) })),
     entries: [...code.matchAll(/@compute\b[^{]*?\bfn\s+(\w+)/g)].map(([, name]) => name as string),
   }

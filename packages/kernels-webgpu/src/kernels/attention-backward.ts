@@ -1,27 +1,15 @@
 import { type AttentionBackwardProblem, checkAttentionBackward, type Kernels, type Tensor } from '@tilegrad/tensor'
 import type { KernelContext } from '../kernel-context'
 import { combinations, defineShader } from '../shader'
-import dbiasText from '../shaders/attention-backward-dbias.wgsl'
-import dkdvText from '../shaders/attention-backward-dkdv.wgsl'
-import dqText from '../shaders/attention-backward-dq.wgsl'
 import optionsText from '../shaders/attention-backward-options.wgsl'
 import preprocessText from '../shaders/attention-backward-preprocess.wgsl'
-import { attentionBackwardLibraries } from '../shaders/libraries'
 import type { WebGPUTensor } from '../tensor'
-import { axesOf, headParams, headsOf, isGeneral, pack, planesOf, type SharedBindings, sharedBindings } from './attention-problem'
-import { BACKWARD_TILES, type BackwardTile, backwardTile } from './attention-tiles'
+import { backwardPlan } from './attention-backward-plan'
+import { type Packed, sumBySubgroups } from './attention-backward-subgroups'
+import { biasGradients, sumByTiles } from './attention-backward-tiles'
+import { packRows, unpackRows } from './attention-pack-rows'
+import { headsOf, type SharedBindings, sharedBindings } from './attention-problem'
 
-const variants = (['f32', 'f16'] as const).flatMap((Element) =>
-  [false, true].flatMap((GENERAL) => BACKWARD_TILES.map((tile) => ({ Element, GENERAL, ...tile }))),
-)
-export const attentionBackwardDkdv = defineShader('attention-backward-dkdv', dkdvText, variants, attentionBackwardLibraries)
-export const attentionBackwardDq = defineShader('attention-backward-dq', dqText, variants, attentionBackwardLibraries)
-export const attentionBackwardDbias = defineShader(
-  'attention-backward-dbias',
-  dbiasText,
-  BACKWARD_TILES.map((tile) => ({ GENERAL: true, ...tile })),
-  attentionBackwardLibraries,
-)
 export const attentionBackwardPreprocess = defineShader(
   'attention-backward-preprocess',
   preprocessText,
@@ -29,7 +17,7 @@ export const attentionBackwardPreprocess = defineShader(
 )
 export const attentionBackwardOptions = defineShader('attention-backward-options', optionsText, [{}])
 
-/** Gradients of attention in shaders/attention-backward-*.wgsl: seven products, no atomics, each output written by one workgroup. */
+/** Gradients of attention in shaders/attention-backward-*.wgsl: no atomics, sums in a fixed order. */
 export function attentionBackwardKernels(ctx: KernelContext): Pick<Kernels, 'attentionBackward'> {
   return {
     attentionBackward(dout, q, k, v, out, lse, options = {}) {
@@ -69,36 +57,46 @@ function clearAll(ctx: KernelContext, { dq, dk, dv, dalibiSlopes, dbias, dsink }
 }
 
 function runBackward(ctx: KernelContext, call: Call): void {
-  const { problem, dout, q, k, v } = call
-  const { nHeads, nHeadsK, seqlenQ, seqlenK, totalQ, totalK, headDim, headDimV } = problem
-  const [planes, planesV] = [planesOf(headDim), planesOf(headDimV)]
-  const planesOfHead = planes + planesV
-  // q, dout and the statistics of each row; k and v.
-  const packedQ = ctx.temporary([nHeads, planesOfHead + 1, totalQ, 4])
-  const packedK = ctx.temporary([nHeadsK, planesOfHead, totalK, 4])
-  const [queries, keys] = [
-    { seqlen: seqlenQ, rows: totalQ },
-    { seqlen: seqlenK, rows: totalK },
-  ]
-  pack(ctx, q, queries, packedQ, 0, planesOfHead + 1)
-  pack(ctx, dout, queries, packedQ, planes, planesOfHead + 1)
-  pack(ctx, k, keys, packedK, 0, planesOfHead)
-  pack(ctx, v, keys, packedK, planes, planesOfHead)
+  const { problem, dout, q, k, v, dq, dk, dv, dbias } = call
+  const { nHeads, nHeadsK, seqlenQ, seqlenK, totalQ, totalK, headDim, headDimV, softmaxScale } = problem
+  const plan = backwardPlan(ctx, headDim, headDimV)
+  const { rowVectors } = plan
+  const packedQ = ctx.temporary([nHeads, totalQ, 2 * rowVectors + 1, 4])
+  const packedK = ctx.temporary([nHeadsK, totalK, 2 * rowVectors, 4])
+  const dqSums = ctx.temporary([nHeads, totalQ, rowVectors, 4])
+  const dkdvSums = ctx.temporary([nHeadsK, totalK, 2 * rowVectors, 4])
+  const queries = { rows: totalQ, seqlen: seqlenQ, vectors: rowVectors }
+  const keys = { rows: totalK, seqlen: seqlenK, vectors: rowVectors }
+  packRows(ctx, q, packedQ, { ...queries, firstVector: 0 })
+  packRows(ctx, dout, packedQ, { ...queries, firstVector: rowVectors })
+  packRows(ctx, k, packedK, { ...keys, firstVector: 0 })
+  packRows(ctx, v, packedK, { ...keys, firstVector: rowVectors })
   const shared = sharedBindings(ctx, problem)
-  preprocess(ctx, call, shared, packedQ, planesOfHead)
-  const tile = backwardTile(headDim, headDimV)
-  dkdv(ctx, call, tile, shared, packedQ, packedK)
-  const dslopes = dqOf(ctx, call, tile, shared, packedQ, packedK)
-  if (call.dbias) dbiasOf(ctx, call, call.dbias, tile, shared, packedQ, packedK)
-  optionGradients(ctx, call, tile, packedQ, dslopes, planesOfHead)
+  const packed: Packed = { problem, shared, packedQ, packedK, dqSums, dkdvSums, rowVectors }
+  const layout = { headVectors: totalQ * (2 * rowVectors + 1), rowVectors: 2 * rowVectors + 1, firstVector: 2 * rowVectors }
+  preprocess(ctx, call, shared, packedQ, layout)
+  const dslopes = 'subgroups' in plan ? sumBySubgroups(ctx, packed, plan.subgroups) : sumByTiles(ctx, packed, plan.tile)
+  // S carries the softmax scale.
+  unpackRows(ctx, dqSums, dq, { ...queries, firstVector: 0 }, softmaxScale)
+  unpackRows(ctx, dkdvSums, dk, { ...keys, firstVector: 0 }, softmaxScale)
+  unpackRows(ctx, dkdvSums, dv, { ...keys, firstVector: rowVectors }, 1)
+  if (dbias) biasGradients(ctx, packed, dbias)
+  optionGradients(ctx, call, packedQ, layout, dslopes)
 }
 
-function preprocess(
+/** Where lse, delta, slope and sink of the rows lie in packedQ, in vectors of four: from head to head, from row to row, and those of the first row. */
+export interface StatisticsLayout {
+  readonly headVectors: number
+  readonly rowVectors: number
+  readonly firstVector: number
+}
+
+export function preprocess(
   ctx: KernelContext,
   { problem, dout, out, lse }: Call,
   { params, heads, tables }: SharedBindings,
   packedQ: WebGPUTensor,
-  plane: number,
+  layout: StatisticsLayout,
 ): void {
   const { totalQ, seqlenQ, nHeads, headDimV, batchSize, cuSeqlensQ, dtype } = problem
   const [doutHeads, outHeads, lseView] = [headsOf(ctx, dout), headsOf(ctx, out), ctx.view(ctx.contiguous(lse))]
@@ -122,8 +120,7 @@ function preprocess(
       rowStrideOut: outHeads.rowStride,
       headStrideOut: outHeads.headStride,
       startLse: lseView.start,
-      plane,
-      planesOfHead: plane + 1,
+      ...layout,
       hasHeads: params.hasHeads as number,
       firstSink: batchSize * nHeads,
       sequences: cuSeqlensQ ? batchSize : 0,
@@ -133,130 +130,22 @@ function preprocess(
   })
 }
 
-/** Calls `run` for as many sequences as one dispatch takes. */
-function byBatch(ctx: KernelContext, batchSize: number, run: (firstBatch: number, count: number) => void): void {
-  const most = ctx.limits.maxComputeWorkgroupsPerDimension
-  for (let firstBatch = 0; firstBatch < batchSize; firstBatch += most) run(firstBatch, Math.min(most, batchSize - firstBatch))
-}
-
-function dkdv(
-  ctx: KernelContext,
-  { problem, dout, q, dk, dv }: Call,
-  tile: BackwardTile,
-  { params, bias, tables }: SharedBindings,
-  packedQ: WebGPUTensor,
-  packedK: WebGPUTensor,
-): void {
-  const [qHeads, doutHeads] = [headsOf(ctx, q), headsOf(ctx, dout)]
-  byBatch(ctx, problem.batchSize, (firstBatch, count) =>
-    ctx.run({
-      shader: attentionBackwardDkdv,
-      entry: 'attentionBackwardDkdv',
-      constants: { Element: problem.dtype, GENERAL: isGeneral(problem), ...tile },
-      bindings: { q: qHeads, dout: doutHeads, packedQ, packedK, bias, tables, dk, dv },
-      params: {
-        ...params,
-        ...headParams('Q', qHeads),
-        ...headParams('K', undefined),
-        ...headParams('V', doutHeads),
-        ...tileParams(problem, tile),
-        firstBatch,
-        nMBlocks: 0,
-      },
-      workgroups: [Math.ceil(problem.seqlenK / tile.BLOCK), problem.nHeadsK, count],
-    }),
-  )
-}
-
-function tileParams({ headDim, headDimV }: AttentionBackwardProblem, { WORKGROUP }: BackwardTile) {
-  return { planes: planesOf(headDim), planesV: planesOf(headDimV), nSplits: 1, workgroup: WORKGROUP }
-}
-
-/** @returns [B, Hq, nMBlocks], what each workgroup gives to the gradient of its head's slope */
-function dqOf(
-  ctx: KernelContext,
-  { problem, k, dq }: Call,
-  tile: BackwardTile,
-  { params, bias, tables }: SharedBindings,
-  packedQ: WebGPUTensor,
-  packedK: WebGPUTensor,
-): WebGPUTensor {
-  const { batchSize, nHeads, seqlenQ } = problem
-  const kHeads = headsOf(ctx, k)
-  const nMBlocks = Math.ceil(seqlenQ / tile.BLOCK)
-  const dslopes = ctx.temporary([batchSize, nHeads, nMBlocks])
-  byBatch(ctx, batchSize, (firstBatch, count) =>
-    ctx.run({
-      shader: attentionBackwardDq,
-      entry: 'attentionBackwardDq',
-      constants: { Element: problem.dtype, GENERAL: isGeneral(problem), ...tile },
-      bindings: { packedQ, packedK, k: kHeads, bias, tables, dq, dslopes },
-      params: {
-        ...params,
-        ...headParams('Q', undefined),
-        ...headParams('K', kHeads),
-        ...headParams('V', undefined),
-        ...tileParams(problem, tile),
-        firstBatch,
-        nMBlocks,
-      },
-      workgroups: [nMBlocks, nHeads, count],
-    }),
-  )
-  return dslopes
-}
-
-function dbiasOf(
-  ctx: KernelContext,
-  { problem }: Call,
-  dbias: WebGPUTensor,
-  tile: BackwardTile,
-  { params, bias, tables }: SharedBindings,
-  packedQ: WebGPUTensor,
-  packedK: WebGPUTensor,
-): void {
-  const { batchSize, nHeads, seqlenQ, seqlenK } = problem
-  const [keys, rows, heads, batch] = axesOf(problem)
-  ctx.run({
-    shader: attentionBackwardDbias,
-    entry: 'attentionBackwardDbias',
-    constants: { GENERAL: true, ...tile },
-    bindings: { packedQ, packedK, bias, tables, dbias },
-    params: {
-      ...params,
-      ...headParams('Q', undefined),
-      ...headParams('K', undefined),
-      ...headParams('V', undefined),
-      ...tileParams(problem, tile),
-      firstBatch: 0,
-      nMBlocks: 0,
-    },
-    workgroups: [
-      keys ? Math.ceil(seqlenK / tile.WORKGROUP) : 1,
-      rows ? Math.ceil(seqlenQ / tile.BLOCK) : 1,
-      (batch ? batchSize : 1) * (heads ? nHeads : 1),
-    ],
-  })
-}
-
-function optionGradients(
+export function optionGradients(
   ctx: KernelContext,
   { problem, dalibiSlopes, dsink }: Call,
-  tile: BackwardTile,
   packedQ: WebGPUTensor,
+  layout: StatisticsLayout,
   dslopes: WebGPUTensor,
-  plane: number,
 ): void {
-  const { batchSize, nHeads, totalQ, seqlenQ } = problem
+  const { batchSize, nHeads, totalQ } = problem
   const batchOfSlopes = dalibiSlopes?.shape.length === 2 ? batchSize : 1
   const params = {
     batchOfSlopes,
     batchSize,
     nHeads,
-    nMBlocks: Math.ceil(seqlenQ / tile.BLOCK),
+    nParts: dslopes.shape[2] as number,
     totalQ,
-    plane,
-    planesOfHead: plane + 1,
+    ...layout,
   }
   const shader = attentionBackwardOptions
   if (dalibiSlopes) {

@@ -11,6 +11,7 @@ import {
   type Tensor,
 } from '@tilegrad/tensor'
 import type { KernelContext } from '../kernel-context'
+import { backwardPlan } from './attention-backward-plan'
 import { asPartOf } from './attention-problem'
 import { part } from './pieces'
 
@@ -105,10 +106,10 @@ function cutOf(ctx: KernelContext, problem: AttentionProblem, tensors: readonly 
 }
 
 /** Whether any layout in which kernels keep their operands can be bound: rows of q and dout, or of k and v, in fours of f32, with three statistics each. */
-function fitsPacked({ limits }: KernelContext, problem: AttentionProblem): boolean {
+function fitsPacked(ctx: KernelContext, problem: AttentionProblem): boolean {
   const { totalQ, totalK, nHeads, nHeadsK, headDim, headDimV } = problem
-  const row = 4 * (4 * Math.ceil(headDim / 4) + 4 * Math.ceil(headDimV / 4) + 4)
-  return Math.max(totalQ * nHeads, totalK * nHeadsK) * row <= limits.maxStorageBufferBindingSize
+  const row = 16 * (2 * backwardPlan(ctx, headDim, headDimV).rowVectors + 1)
+  return Math.max(totalQ * nHeads, totalK * nHeadsK) * row <= ctx.limits.maxStorageBufferBindingSize
 }
 
 function sequences(ctx: KernelContext, { cuSeqlensQ, cuSeqlensK }: AttentionProblem, from: number, to: number): Half {

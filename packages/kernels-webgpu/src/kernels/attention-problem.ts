@@ -102,7 +102,7 @@ export function sharedBindings(ctx: KernelContext, problem: AttentionProblem): S
 
 function sizeParams(problem: AttentionProblem): ParamsOf {
   const { seqlenQ, seqlenK, totalQ, totalK, nHeads, nHeadsK, headDim, headDimV, batchSize } = problem
-  return { seqlenQ, seqlenK, totalQ, totalK, nHeads, groupSize: nHeads / nHeadsK, headDim, headDimV, batchSize }
+  return { seqlenQ, seqlenK, totalQ, totalK, nHeads, groupSize: nHeads / nHeadsK, headDim, headDimV, batchSize, turn: 0 }
 }
 
 /** How dropout numbers heads. */
@@ -222,7 +222,6 @@ function tablesOf(ctx: KernelContext, { cuSeqlensQ, cuSeqlensK, blockMask }: Att
 
 function maskParams(mask: BlockMask | undefined): ParamsOf {
   return {
-    hasMask: Number(mask !== undefined),
     maskBlockM: mask?.blockM ?? 1,
     maskBlockN: mask?.blockN ?? 1,
     maskNMBlocks: mask ? Math.ceil(mask.seqlenQ / mask.blockM) : 0,

@@ -109,24 +109,3 @@ export function forwardTile(ctx: KernelContext, shape: ForwardShape): ForwardTil
     ctx.unsupported('attentionForward', `attentionTiles '${forward}' here: this call can have ${tiles.map(({ name }) => name).join(', ')}`)
   return tile as ForwardTile
 }
-
-/** How the backward kernels divide their work. */
-export interface BackwardTile {
-  /** Keys, or query rows, of a workgroup. */
-  readonly BLOCK: number
-  /** Invocations: the query rows, or keys, of a tile, and at least headDim and headDimV. */
-  readonly WORKGROUP: number
-  /** Vectors of four elements that fit: 4·PLANES ≥ headDim and headDimV. */
-  readonly PLANES: number
-}
-
-/** By head dim; each takes at most the 16 KiB of workgroup memory that every device has. */
-export const BACKWARD_TILES: readonly BackwardTile[] = [
-  { BLOCK: 8, WORKGROUP: 64, PLANES: 16 },
-  { BLOCK: 8, WORKGROUP: 128, PLANES: 32 },
-  { BLOCK: 4, WORKGROUP: 256, PLANES: 64 },
-]
-
-export function backwardTile(headDim: number, headDimV: number): BackwardTile {
-  return BACKWARD_TILES.find(({ WORKGROUP }) => WORKGROUP >= Math.max(headDim, headDimV)) as BackwardTile
-}

@@ -1,14 +1,9 @@
 import type { Kernels } from '@tilegrad/tensor'
 import type { KernelContext } from '../kernel-context'
 import type { Shader } from '../shader'
-import {
-  attentionBackwardDbias,
-  attentionBackwardDkdv,
-  attentionBackwardDq,
-  attentionBackwardKernels,
-  attentionBackwardOptions,
-  attentionBackwardPreprocess,
-} from './attention-backward'
+import { attentionBackwardKernels, attentionBackwardOptions, attentionBackwardPreprocess } from './attention-backward'
+import { attentionBackwardSubgroups } from './attention-backward-subgroups'
+import { attentionBackwardDbias, attentionBackwardDkdv, attentionBackwardDq } from './attention-backward-tiles'
 import { attentionForwardKernels, attentionForwardShaders, attentionMerge } from './attention-forward'
 import { attentionInspection, attentionInspectionKernels, attentionRows } from './attention-inspection'
 import { attentionPackRows } from './attention-pack-rows'
@@ -23,6 +18,7 @@ export const attentionShaders: readonly Shader[] = [
   attentionBackwardDq,
   attentionBackwardOptions,
   attentionBackwardPreprocess,
+  attentionBackwardSubgroups,
   ...attentionForwardShaders,
   attentionHeads,
   attentionInspection,

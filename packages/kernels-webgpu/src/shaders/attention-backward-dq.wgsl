@@ -1,33 +1,48 @@
-// dQ: query blocks outside, the key blocks that they see inside. Mirrors core-math/src/attention-backward-dq.ts. A workgroup owns BLOCK query rows, whose Q and
-// dO tiles it keeps in workgroup memory; an invocation owns a key of a tile while dS is computed, and a column of dQ while that is summed.
-// FLOPs: 2·Sq·Sk·(2·D + Dv) per query head. Bytes: K twice and V once for BLOCK rows, everything else once.
+// dQ: query blocks outside, the key blocks that they see inside. Mirrors core-math/src/attention-backward-dq.ts. A workgroup owns BLOCK_M query rows, an
+// invocation ROWS_OF_SUMS of them and VECTORS vectors of dQ.
+// FLOPs: 2·Sq·Sk·(2·D + Dv) per query head. Bytes: Q, dO, K and V once a tile, and K once more.
 
-@group(0) @binding(0) var<storage, read> packedQ: array<vec4f>;
-@group(0) @binding(1) var<storage, read> packedK: array<vec4f>;
-@group(0) @binding(2) var<storage, read> k: array<Element>;
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read> tables: array<i32>;
-@group(0) @binding(5) var<storage, read_write> dq: array<Element>;
+/// [Hq][totalQ][rowVectors]
+@group(0) @binding(4) var<storage, read_write> dqSums: array<vec4f>;
 /// [B, Hq, nMBlocks]: −Σ distance·dS of each workgroup.
-@group(0) @binding(6) var<storage, read_write> dslopes: array<f32>;
+@group(0) @binding(5) var<storage, read_write> dslopes: array<f32>;
 
-/// Four rows a vector.
-const QUADS = BLOCK / 4;
+/// Keys that are staged at a time.
+const STAGED_KEYS = min(BLOCK_N, STAGE / ROW_VECTORS);
+/// Rows of dQ that an invocation sums: SUM_GROUPS apart.
+const SUM_GROUPS = WORKGROUP / ROW_GROUPS;
+const ROWS_OF_SUMS = BLOCK_M / SUM_GROUPS;
 
-/// [4·PLANES][QUADS]
-var<workgroup> qTile: array<vec4f, 4 * PLANES * QUADS>;
-var<workgroup> doutTile: array<vec4f, 4 * PLANES * QUADS>;
-/// [QUADS][WORKGROUP]
-var<workgroup> dsTile: array<vec4f, QUADS * WORKGROUP>;
+alias Sums = array<vec4f, ROWS_OF_SUMS * VECTORS>;
 
-/// Element 4·plane + e of rows i … i + 3.
-fn loadRows(base: u32, plane: u32, e: u32, i: i32, seqlenQ: i32) -> vec4f {
-  var values: vec4f;
-  for (var n = 0; n < 4; n++) {
-    let value = packedQ[base + plane * params.totalQ + u32(min(i + n, seqlenQ - 1))][e];
-    values[n] = select(0.0, value, i + n < seqlenQ);
+/// sums + tile·(the first ROW_VECTORS vectors of the keys from keyBegin on)
+fn addProduct(sums: Sums, keys: Rows, keyBegin: i32, local: u32) -> Sums {
+  let column = local % ROW_GROUPS;
+  let group = local / ROW_GROUPS;
+  var result = sums;
+  for (var done = 0u; done < BLOCK_N; done += STAGED_KEYS) {
+    workgroupBarrier();
+    for (var at = local; at < STAGED_KEYS * ROW_VECTORS; at += WORKGROUP) {
+      let key = u32(min(keyBegin + i32(done + at / ROW_VECTORS), keys.last));
+      stage[at] = packedK[keys.at + key * (2u * ROW_VECTORS) + at % ROW_VECTORS];
+    }
+    workgroupBarrier();
+    for (var n = 0u; n < turns(STAGED_KEYS); n += 4u) {
+      for (var v = 0u; v < VECTORS; v++) {
+        let at = n * ROW_VECTORS + v * ROW_GROUPS + column;
+        let k0 = stage[at];
+        let k1 = stage[at + ROW_VECTORS];
+        let k2 = stage[at + 2u * ROW_VECTORS];
+        let k3 = stage[at + 3u * ROW_VECTORS];
+        for (var r = 0u; r < ROWS_OF_SUMS; r++) {
+          let weights = tile[(r * SUM_GROUPS + group) * KEY_QUADS + (done + n) / 4u];
+          let two = fma(vec4f(weights.y), k1, fma(vec4f(weights.x), k0, result[r * VECTORS + v]));
+          result[r * VECTORS + v] = fma(vec4f(weights.w), k3, fma(vec4f(weights.z), k2, two));
+        }
+      }
+    }
   }
-  return values;
+  return result;
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -36,127 +51,73 @@ fn attentionBackwardDq(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_i
   let h = workgroup.y;
   let hk = h / params.groupSize;
   let sequence = sequenceOf(b);
+  // The last rows first: under a causal mask they see the most keys.
   let mBlock = params.nMBlocks - 1u - workgroup.x;
-  let rowBegin = i32(mBlock * BLOCK);
-  let rowEnd = rowBegin + BLOCK;
-  let place = (b * params.nHeads + h) * params.nMBlocks + mBlock;
+  let rowBegin = i32(mBlock * BLOCK_M);
+  let rowEnd = min(rowBegin + BLOCK_M, sequence.seqlenQ);
   if (rowBegin >= sequence.seqlenQ) {
-    if (local == 0u) {
-      dslopes[place] = 0.0;
-    }
     return;
   }
-  // 2. load the Q and dout tiles, which stay
-  let planesOfKey = params.planes + params.planesV;
-  let qHead = h * (planesOfKey + 1u) * params.totalQ + u32(sequence.beginQ);
-  for (var at = local; at < 4u * planesOfKey * QUADS; at += WORKGROUP) {
-    let d = at / QUADS;
-    let values = loadRows(qHead, d / 4u, d % 4u, rowBegin + i32(4u * (at % QUADS)), sequence.seqlenQ);
-    if (d < 4u * params.planes) {
-      qTile[at] = values;
-    } else {
-      doutTile[at - 4u * params.planes * QUADS] = values;
-    }
-  }
-  var lse: array<vec4f, QUADS>;
-  var delta: array<vec4f, QUADS>;
-  for (var r = 0u; r < QUADS; r++) {
-    lse[r] = loadRows(qHead, planesOfKey, 0u, rowBegin + i32(4u * r), sequence.seqlenQ);
-    delta[r] = loadRows(qHead, planesOfKey, 1u, rowBegin + i32(4u * r), sequence.seqlenQ);
-  }
-  let head = scoreHead(b, h, sequence, packedQ[qHead + planesOfKey * params.totalQ + u32(rowBegin)].z);
-  workgroupBarrier();
-
-  let kPacked = hk * planesOfKey * params.totalK + u32(sequence.beginK);
-  let kColumn = headOf(params.startK, params.batchStrideK, params.rowStrideK, params.headStrideK, b, sequence.beginK, hk) +
-    min(local, params.headDim - 1u);
-  var dqSum: array<vec4f, QUADS>;
-  var s: array<vec4f, QUADS>;
-  var dp: array<vec4f, QUADS>;
+  let own = ownOf(local);
+  // 2. the Q and dout tiles
+  let rows = Rows((h * params.totalQ + u32(sequence.beginQ)) * (2u * ROW_VECTORS + 1u), sequence.seqlenQ - 1);
+  let keys = Rows((hk * params.totalK + u32(sequence.beginK)) * (2u * ROW_VECTORS), sequence.seqlenK - 1);
+  let head = scoreHead(b, h, sequence, packedQ[rows.at + 2u * ROW_VECTORS].z);
+  var dq = Sums();
   var dslope = 0.0;
-  let visited = visitedKeys(sequence, rowBegin, min(rowEnd, sequence.seqlenQ));
+  let visited = visitedKeys(sequence, rowBegin, rowEnd);
   let runs = runsOfRows(b, h, rowBegin);
   for (var number = runs.begin; number < runs.end; number++) {
-    let run = keysOfRun(number, visited, WORKGROUP);
-    for (var keyBegin = run.begin; keyBegin < run.end; keyBegin += WORKGROUP) {
-      // 1. this invocation's key
-      let j = keyBegin + i32(local);
-      let key = kPacked + u32(min(j, sequence.seqlenK - 1));
-      // 3. S = q·kᵀ
-      for (var r = 0u; r < QUADS; r++) {
-        s[r] = vec4f(0.0);
-        dp[r] = vec4f(0.0);
-      }
-      for (var plane = 0u; plane < params.planes; plane++) {
-        let x = packedK[key + plane * params.totalK];
-        for (var r = 0u; r < QUADS; r++) {
-          var sum = s[r];
-          sum = fma(qTile[(4u * plane) * QUADS + r], vec4f(x.x), sum);
-          sum = fma(qTile[(4u * plane + 1u) * QUADS + r], vec4f(x.y), sum);
-          sum = fma(qTile[(4u * plane + 2u) * QUADS + r], vec4f(x.z), sum);
-          s[r] = fma(qTile[(4u * plane + 3u) * QUADS + r], vec4f(x.w), sum);
-        }
-      }
-      // 4. dP = dout·vᵀ
-      for (var plane = 0u; plane < params.planesV; plane++) {
-        let x = packedK[key + (params.planes + plane) * params.totalK];
-        for (var r = 0u; r < QUADS; r++) {
-          var sum = dp[r];
-          sum = fma(doutTile[(4u * plane) * QUADS + r], vec4f(x.x), sum);
-          sum = fma(doutTile[(4u * plane + 1u) * QUADS + r], vec4f(x.y), sum);
-          sum = fma(doutTile[(4u * plane + 2u) * QUADS + r], vec4f(x.z), sum);
-          dp[r] = fma(doutTile[(4u * plane + 3u) * QUADS + r], vec4f(x.w), sum);
-        }
+    let run = keysOfRun(number, visited, BLOCK_N);
+    for (var keyBegin = run.begin; keyBegin < run.end; keyBegin += BLOCK_N) {
+      // 1. the K and V tiles; 3. S = q·kᵀ, 4. dP = dout·vᵀ
+      var s = Products();
+      var dp = Products();
+      for (var turn = 0u; turn < turns(2u); turn++) {
+        s = dp;
+        dp = products(rows, keys, rowBegin, keyBegin, turn * ROW_VECTORS, local);
       }
       // 5. P, 6. dS
-      for (var r = 0u; r < QUADS; r++) {
-        let firstRow = rowBegin + i32(4u * r);
-        let i = firstRow + vec4i(0, 1, 2, 3);
-        let seen = visible(sequence, run.bits, i, vec4i(j)) & vec4<bool>(j < run.end);
-        var dropout = vec4f(1.0);
-        if (GENERAL && params.hasDropout == 1u) {
-          dropout = dropoutOfRows(head.batchHead, firstRow, j);
-        }
-        let gradients = pairGradients(s[r], dp[r], seen, head, i, vec4i(j), lse[r], delta[r], dropout);
-        dsTile[r * WORKGROUP + local] = gradients.ds;
+      let j = keyBegin + i32(4u * own.quad);
+      for (var n = 0u; n < turns(ROWS); n++) {
+        let row = own.row + n * ROW_GROUPS;
+        let i = rowBegin + i32(row);
+        let gradients = gradientsOfRow(rows, i, j, sequence, run.bits, head, s[0], dp[0]);
+        tile[row * KEY_QUADS + own.quad] = gradients.ds;
         if (GENERAL) {
-          dslope -= dot(vec4f(distance4(head, i, vec4i(j))), gradients.dscore);
+          dslope -= dot(vec4f(distance4(head, vec4i(i), j + vec4i(0, 1, 2, 3))), gradients.dscore);
         }
+        s = pushed(s, vec4f());
+        dp = pushed(dp, vec4f());
       }
-      workgroupBarrier();
       // 7. dQ += dS·K
-      let count = u32(min(WORKGROUP, run.end - keyBegin));
-      let kAt = kColumn + u32(keyBegin) * params.rowStrideK;
-      for (var n = 0u; n < count; n++) {
-        let x = f32(k[kAt + n * params.rowStrideK]);
-        for (var r = 0u; r < QUADS; r++) {
-          dqSum[r] = fma(dsTile[r * WORKGROUP + n], vec4f(x), dqSum[r]);
-        }
-      }
-      workgroupBarrier();
+      dq = addProduct(dq, keys, keyBegin, local);
     }
   }
-  // 9. write dQ, with the softmax scale that S carries
-  for (var r = 0u; r < QUADS; r++) {
-    dsTile[r * WORKGROUP + local] = params.softmaxScale * dqSum[r];
-  }
-  if (local < params.headDim) {
-    let count = u32(min(rowEnd, sequence.seqlenQ) - rowBegin);
-    for (var n = 0u; n < count; n++) {
-      let row = (u32(sequence.beginQ + rowBegin) + n) * params.nHeads + h;
-      dq[row * params.headDim + local] = Element(dsTile[n / 4u * WORKGROUP + local][n % 4u]);
+  // 9. write dQ
+  let column = local % ROW_GROUPS;
+  for (var r = 0u; r < turns(ROWS_OF_SUMS); r++) {
+    let row = rowBegin + i32(r * SUM_GROUPS + local / ROW_GROUPS);
+    let at = (h * params.totalQ + u32(sequence.beginQ + row)) * ROW_VECTORS + column;
+    for (var v = 0u; v < VECTORS; v++) {
+      if (row < rowEnd) {
+        dqSums[at + v * ROW_GROUPS] = dq[v];
+      }
+    }
+    for (var n = 0u; n < (ROWS_OF_SUMS - 1) * VECTORS; n++) {
+      dq[n] = dq[n + VECTORS];
     }
   }
   if (GENERAL) {
     workgroupBarrier();
-    dsTile[local] = vec4f(dslope);
+    tile[local] = vec4f(dslope);
     workgroupBarrier();
     if (local == 0u) {
       var sum = 0.0;
       for (var n = 0u; n < params.workgroup; n++) {
-        sum += dsTile[n].x;
+        sum += tile[n].x;
       }
-      dslopes[place] = sum;
+      dslopes[(b * params.nHeads + h) * params.nMBlocks + mBlock] = sum;
     }
   }
 }

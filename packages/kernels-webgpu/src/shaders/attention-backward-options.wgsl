@@ -5,13 +5,16 @@ struct Params {
   batchOfSlopes: u32,
   batchSize: u32,
   nHeads: u32,
-  nMBlocks: u32,
+  /// Parts that dslopes has of a head of a sequence.
+  nParts: u32,
   totalQ: u32,
-  plane: u32,
-  planesOfHead: u32,
+  /// Vectors from head to head and from row to row of packedQ, and the place of those.
+  headVectors: u32,
+  rowVectors: u32,
+  firstVector: u32,
 }
 
-/// lse, delta, slope and sink of each row, in the last plane of a head.
+/// lse, delta, slope and sink of each row.
 @group(0) @binding(0) var<storage, read> packedQ: array<vec4f>;
 @group(0) @binding(1) var<storage, read> dslopes: array<f32>;
 @group(0) @binding(2) var<storage, read_write> dalibiSlopes: array<f32>;
@@ -30,8 +33,8 @@ fn attentionBackwardSlopes(@builtin(global_invocation_id) id: vec3u) {
   let last = select(params.batchSize, first + 1u, params.batchOfSlopes > 1u);
   var sum = 0.0;
   for (var b = first; b < last; b++) {
-    for (var mBlock = 0u; mBlock < params.nMBlocks; mBlock++) {
-      sum += dslopes[(b * params.nHeads + h) * params.nMBlocks + mBlock];
+    for (var part = 0u; part < params.nParts; part++) {
+      sum += dslopes[(b * params.nHeads + h) * params.nParts + part];
     }
   }
   dalibiSlopes[id.x] = sum;
@@ -42,10 +45,9 @@ var<workgroup> partials: array<f32, 64>;
 /// That of one more score whose dP is 0: −Σ_i exp(sink − lse_i)·delta_i.
 @compute @workgroup_size(64)
 fn attentionBackwardSink(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
-  let head = (workgroup.x * params.planesOfHead + params.plane) * params.totalQ;
   var sum = 0.0;
   for (var row = local; row < params.totalQ; row += 64u) {
-    let stats = packedQ[head + row];
+    let stats = packedQ[workgroup.x * params.headVectors + row * params.rowVectors + params.firstVector];
     if (stats.w > LOWEST) {
       sum -= exp(stats.w - stats.x) * stats.y;
     }

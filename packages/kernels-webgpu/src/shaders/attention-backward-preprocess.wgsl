@@ -1,4 +1,4 @@
-// What the backward kernels need of every query row, as one more plane of its packed head (attention-pack.wgsl): lse, delta, ALiBi's slope and the sink.
+// What the backward kernels need of every query row, as one more vector beside its packed ones: lse, delta, ALiBi's slope and the sink.
 // delta_i = Σ_d dout_id·out_id (arXiv 2205.14135, appendix B.2, eq. 4). Mirrors core-math/src/attention-backward-preprocess.ts.
 
 struct Params {
@@ -16,8 +16,10 @@ struct Params {
   rowStrideOut: u32,
   headStrideOut: u32,
   startLse: u32,
-  plane: u32,
-  planesOfHead: u32,
+  /// Vectors from head to head and from row to row of packedQ, and the place of this one.
+  headVectors: u32,
+  rowVectors: u32,
+  firstVector: u32,
   hasHeads: u32,
   /// Where sinks begin in heads.
   firstSink: u32,
@@ -64,5 +66,5 @@ fn attentionBackwardPreprocess(@builtin(workgroup_id) workgroup: vec3u, @builtin
   }
   let slope = select(0.0, heads[b * params.nHeads + h], params.hasHeads == 1u);
   let sink = select(0.0, heads[params.firstSink + h], params.hasHeads == 1u);
-  packedQ[(h * params.planesOfHead + params.plane) * params.totalQ + row] = vec4f(rowLse, delta, slope, sink);
+  packedQ[h * params.headVectors + row * params.rowVectors + params.firstVector] = vec4f(rowLse, delta, slope, sink);
 }

@@ -25,6 +25,8 @@ struct Params {
   firstBatch: u32,
   nMBlocks: u32,
   nSplits: u32,
+  /// Which of nSplits dispatches this is, in the backward pass by subgroups.
+  turn: u32,
   /// WORKGROUP, in a variable, so that compilers do not unroll its loops.
   workgroup: u32,
   /// Elements between a tensor's sequences (0 where they are packed), rows and heads. V is dout in the backward pass.
@@ -64,10 +66,9 @@ struct Params {
   philoxRounds: i32,
   /// 1/(1 − dropoutP)
   keptFactor: f32,
-  hasMask: u32,
   maskBlockM: i32,
   maskBlockN: i32,
-  /// Blocks of queries and of keys in a head of the mask, and heads between those of a sequence and of a head.
+  /// Blocks of queries (0: no mask) and of keys in a head of the mask, and heads between those of a sequence and of a head.
   maskNMBlocks: i32,
   maskNNBlocks: i32,
   maskBatchStride: i32,

@@ -1,6 +1,7 @@
 /// <reference path="../wgsl.d.ts" />
 import type { WgslFile } from '../shader'
 import activations from './activations.wgsl'
+import attentionBackwardProducts from './attention-backward-products.wgsl'
 import attentionBackwardTile from './attention-backward-tile.wgsl'
 import attentionForwardTile from './attention-forward-tile.wgsl'
 import attentionPair from './attention-pair.wgsl'
@@ -34,6 +35,12 @@ export const attentionForwardLibraries: readonly WgslFile[] = [
 export const attentionBackwardLibraries: readonly WgslFile[] = [
   ...attentionLibraries,
   { name: 'attention-backward-tile.wgsl', text: attentionBackwardTile },
+]
+
+/** The same for kernels that go by way of workgroup memory. */
+export const attentionBackwardTilesLibraries: readonly WgslFile[] = [
+  ...attentionBackwardLibraries,
+  { name: 'attention-backward-products.wgsl', text: attentionBackwardProducts },
 ]
 
 export const attentionInspectionLibraries: readonly WgslFile[] = [

@@ -69,7 +69,7 @@ fn maskHead(b: u32, h: u32) -> i32 {
 
 /// Runs that a block of query rows visits, as a range of numbers for `keysOfRun`. Blocks lie within one block of the mask.
 fn runsOfRows(b: u32, h: u32, rowBegin: i32) -> Range {
-  if (!GENERAL || params.hasMask == 0u) {
+  if (!GENERAL || params.maskNMBlocks == 0) {
     return Range(0, 1);
   }
   let row = params.kvOffsets + maskHead(b, h) * params.maskNMBlocks + rowBegin / params.maskBlockM;
@@ -78,7 +78,7 @@ fn runsOfRows(b: u32, h: u32, rowBegin: i32) -> Range {
 
 /// Keys of a run, cut down to what is visited; whole tiles of `blockN` from its begin on.
 fn keysOfRun(run: i32, visited: Range, blockN: i32) -> Run {
-  if (!GENERAL || params.hasMask == 0u) {
+  if (!GENERAL || params.maskNMBlocks == 0) {
     return Run(visited.begin / blockN * blockN, visited.end, -1);
   }
   let begin = tables[params.kvBlocks + run] * params.maskBlockN;
@@ -87,7 +87,7 @@ fn keysOfRun(run: i32, visited: Range, blockN: i32) -> Run {
 
 /// Runs that a block of keys visits.
 fn runsOfKeys(b: u32, h: u32, keyBegin: i32) -> Range {
-  if (!GENERAL || params.hasMask == 0u) {
+  if (!GENERAL || params.maskNMBlocks == 0) {
     return Range(0, 1);
   }
   let column = params.qOffsets + maskHead(b, h) * params.maskNNBlocks + keyBegin / params.maskBlockN;
@@ -95,7 +95,7 @@ fn runsOfKeys(b: u32, h: u32, keyBegin: i32) -> Range {
 }
 
 fn queriesOfRun(run: i32, visited: Range, blockM: i32) -> Run {
-  if (!GENERAL || params.hasMask == 0u) {
+  if (!GENERAL || params.maskNMBlocks == 0) {
     return Run(visited.begin / blockM * blockM, visited.end, -1);
   }
   let begin = tables[params.qBlocks + run] * params.maskBlockM;

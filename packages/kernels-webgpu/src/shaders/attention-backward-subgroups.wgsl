@@ -1,0 +1,358 @@
+// dQ, dK and dV in five products, by way of subgroups of exactly SUBGROUP lanes, for adapters in software: without workgroup memory and barriers. What costs
+// them most are loads and stores of buffers, element by element, so that a subgroup owns as many keys as its registers (on a processor: the stack) hold,
+// four consecutive ones a lane, and walks over the query rows that see them. Code has to be small as well, to stay in a processor's
+// cache: what is not arithmetic stands in loops.
+//
+// Lanes load different elements of a query row, which all get by shuffles. Sums over keys, for dQ, are first over those of a lane, and then over lanes by
+// shuffles that transpose at the same time, so that each lane ends up with the elements of dQ that it loads and stores.
+//
+// dQ is summed over key blocks in memory. That no two subgroups add to one row at a time, and that rows are added to in a fixed order, is due to turns:
+// key blocks and row blocks are dealt out to nSplits groups, and in a turn, which is a dispatch, key group g has row group g + turn.
+//
+// FLOPs: 2·Sq·Sk·(3·D + 2·Dv) per query head. Bytes: Q, dO and twice dQ for BLOCK_N keys, everything else once a turn.
+
+/// [Hq][totalQ][2·rowVectors + 1]: q, dout, and lse, delta, slope and sink.
+@group(0) @binding(0) var<storage, read> packedQ: array<vec4f>;
+/// [Hk][totalK][2·rowVectors]: k, v.
+@group(0) @binding(1) var<storage, read> packedK: array<vec4f>;
+@group(0) @binding(2) var<storage, read> bias: array<f32>;
+@group(0) @binding(3) var<storage, read> tables: array<i32>;
+/// [Hq][totalQ][rowVectors], zeros before the first turn.
+@group(0) @binding(4) var<storage, read_write> dqSums: array<vec4f>;
+/// [Hk][totalK][2·rowVectors]: dK and dV.
+@group(0) @binding(5) var<storage, read_write> dkdvSums: array<vec4f>;
+/// [B, Hq, nSplits, nNBlocks]: −Σ distance·dS of each turn's and key block's pairs.
+@group(0) @binding(6) var<storage, read_write> dslopes: array<f32>;
+
+const BLOCK_N = 4 * SUBGROUP;
+/// Query rows that belong to one turn together.
+const ROW_BLOCK = 32;
+const HEAD_DIM = 4 * VECTORS * SUBGROUP;
+/// Vectors of a row in memory.
+const ROW_VECTORS = VECTORS * SUBGROUP;
+/// Vectors of a row that are multiplied in one loop, which compilers unroll: longer ones they would not.
+const STEP = 16 / ROWS;
+
+/// A lane's part of a query row: vector v begins at element 4·(v·SUBGROUP + lane).
+alias Row = array<vec4f, VECTORS>;
+
+/// Elements d of four keys: of k at d, of v at HEAD_DIM + d. Filled in a loop at indices that are not constant, and read at constant ones.
+var<private> kv: array<vec4f, 2 * HEAD_DIM>;
+/// The same of dK and dV.
+var<private> dkdv: array<vec4f, 2 * HEAD_DIM>;
+/// S and then P, dP and then dS, of the rows of a block and this lane's keys.
+var<private> scores: array<vec4f, ROW_BLOCK>;
+var<private> gradients: array<vec4f, ROW_BLOCK>;
+
+/// The number of turns of a loop that compilers shall not unroll: they do not know that params.workgroup is SUBGROUP.
+fn turns(count: u32) -> u32 {
+  return params.workgroup * count / SUBGROUP;
+}
+
+/// Four elements of a query row, from vector n on, for all lanes.
+fn spread(row: Row, n: u32) -> vec4f {
+  return subgroupShuffle(row[n / SUBGROUP], n % SUBGROUP);
+}
+
+/// ROWS rows of q or dout, whose first vector in each row is `first`, from row i on; the last row stands for those beyond. `at` is the head's.
+fn loadRows(at: u32, i: i32, lastRow: i32, first: u32, lane: u32) -> array<Row, ROWS> {
+  var rows = array<Row, ROWS>();
+  for (var r = 0; r < i32(turns(ROWS)); r++) {
+    let rowAt = at + u32(min(i + r, lastRow)) * (2u * ROW_VECTORS + 1u) + first + lane;
+    var row = Row();
+    for (var v = 0u; v < params.planes; v += SUBGROUP) {
+      for (var left = 0; left < VECTORS - 1; left++) {
+        row[left] = row[left + 1];
+      }
+      row[VECTORS - 1] = packedQ[rowAt + v];
+    }
+    for (var above = 0; above < ROWS - 1; above++) {
+      rows[above] = rows[above + 1];
+    }
+    rows[ROWS - 1] = row;
+  }
+  return rows;
+}
+
+/// sums + rows by this lane's keys at `first` of kv, over STEP vectors from `begin` on.
+fn multiplyStep(sums: array<vec4f, ROWS>, rows: array<Row, ROWS>, first: u32, begin: u32) -> array<vec4f, ROWS> {
+  var result = sums;
+  for (var n = begin; n < begin + STEP; n++) {
+    let d = first + 4u * n;
+    for (var r = 0u; r < ROWS; r++) {
+      let x = spread(rows[r], n);
+      let two = fma(vec4f(x.y), kv[d + 1u], fma(vec4f(x.x), kv[d], result[r]));
+      result[r] = fma(vec4f(x.w), kv[d + 3u], fma(vec4f(x.z), kv[d + 2u], two));
+    }
+  }
+  return result;
+}
+
+/// 3. S = q·kᵀ, 4. dP = dout·vᵀ of the rows of a block, from i on, with what lies at `first` of kv.
+fn multiplyRows(at: u32, i: i32, count: i32, lastRow: i32, first: u32, lane: u32) {
+  for (var n = 0; n < count; n += ROWS) {
+    let rows = loadRows(at, i + n, lastRow, first / 4u, lane);
+    var sums = multiplyStep(array<vec4f, ROWS>(), rows, first, 0u);
+    if (ROW_VECTORS > STEP) {
+      sums = multiplyStep(sums, rows, first, STEP);
+    }
+    if (ROW_VECTORS > 2 * STEP) {
+      sums = multiplyStep(sums, rows, first, 2u * STEP);
+      sums = multiplyStep(sums, rows, first, 3u * STEP);
+    }
+    if (ROW_VECTORS > 4 * STEP) {
+      sums = multiplyStep(sums, rows, first, 4u * STEP);
+      sums = multiplyStep(sums, rows, first, 5u * STEP);
+      sums = multiplyStep(sums, rows, first, 6u * STEP);
+      sums = multiplyStep(sums, rows, first, 7u * STEP);
+    }
+    for (var r = 0; r < i32(turns(ROWS)); r++) {
+      if (first == 0u) {
+        scores[n + r] = sums[0];
+      } else {
+        gradients[n + r] = sums[0];
+      }
+      for (var above = 0; above < ROWS - 1; above++) {
+        sums[above] = sums[above + 1];
+      }
+    }
+  }
+}
+
+/// Adds Σ weightsᵀ·row to the gradients at `first` of dkdv, over STEP vectors from `begin` on.
+fn addOuterStep(rows: array<Row, ROWS>, weights: array<vec4f, ROWS>, first: u32, begin: u32) {
+  for (var n = begin; n < begin + STEP; n++) {
+    let d = first + 4u * n;
+    var sums = mat4x4f(dkdv[d], dkdv[d + 1u], dkdv[d + 2u], dkdv[d + 3u]);
+    for (var r = 0u; r < ROWS; r++) {
+      let x = spread(rows[r], n);
+      sums = mat4x4f(
+        fma(weights[r], vec4f(x.x), sums[0]),
+        fma(weights[r], vec4f(x.y), sums[1]),
+        fma(weights[r], vec4f(x.z), sums[2]),
+        fma(weights[r], vec4f(x.w), sums[3]),
+      );
+    }
+    dkdv[d] = sums[0];
+    dkdv[d + 1u] = sums[1];
+    dkdv[d + 2u] = sums[2];
+    dkdv[d + 3u] = sums[3];
+  }
+}
+
+/// 8. dV += Pᵀ·dout, dK += dSᵀ·Q of the rows of a block, to what lies at `first` of dkdv.
+fn addOuterRows(at: u32, i: i32, count: i32, lastRow: i32, first: u32, lane: u32) {
+  for (var n = 0; n < count; n += ROWS) {
+    let rows = loadRows(at, i + n, lastRow, first / 4u, lane);
+    var weights = array<vec4f, ROWS>();
+    for (var r = 0; r < i32(turns(ROWS)); r++) {
+      for (var above = 0; above < ROWS - 1; above++) {
+        weights[above] = weights[above + 1];
+      }
+      if (first == 0u) {
+        weights[ROWS - 1] = gradients[n + r];
+      } else {
+        weights[ROWS - 1] = scores[n + r];
+      }
+    }
+    addOuterStep(rows, weights, first, 0u);
+    if (ROW_VECTORS > STEP) {
+      addOuterStep(rows, weights, first, STEP);
+    }
+    if (ROW_VECTORS > 2 * STEP) {
+      addOuterStep(rows, weights, first, 2u * STEP);
+      addOuterStep(rows, weights, first, 3u * STEP);
+    }
+    if (ROW_VECTORS > 4 * STEP) {
+      addOuterStep(rows, weights, first, 4u * STEP);
+      addOuterStep(rows, weights, first, 5u * STEP);
+      addOuterStep(rows, weights, first, 6u * STEP);
+      addOuterStep(rows, weights, first, 7u * STEP);
+    }
+  }
+}
+
+/// This lane's keys' part of elements d … d + 3 of dS·K.
+fn partOfDq(ds: vec4f, d: u32) -> vec4f {
+  return vec4f(dot(ds, kv[d]), dot(ds, kv[d + 1u]), dot(ds, kv[d + 2u]), dot(ds, kv[d + 3u]));
+}
+
+/// One step of summing over lanes: lanes with `bit` keep b, the others a.
+fn exchange(a: vec4f, b: vec4f, lane: u32, bit: u32) -> vec4f {
+  let upper = (lane & bit) != 0u;
+  return select(a, b, upper) + subgroupShuffleXor(select(b, a, upper), bit);
+}
+
+/// Vector v of a lane's part of dS·K.
+fn dqVector(ds: vec4f, v: u32, lane: u32) -> vec4f {
+  let d = 4u * SUBGROUP * v;
+  if (SUBGROUP == 4) {
+    let even = exchange(partOfDq(ds, d), partOfDq(ds, d + 8u), lane, 2u);
+    let odd = exchange(partOfDq(ds, d + 4u), partOfDq(ds, d + 12u), lane, 2u);
+    return exchange(even, odd, lane, 1u);
+  }
+  let s0 = exchange(partOfDq(ds, d), partOfDq(ds, d + 16u), lane, 4u);
+  let s2 = exchange(partOfDq(ds, d + 8u), partOfDq(ds, d + 24u), lane, 4u);
+  let even = exchange(s0, s2, lane, 2u);
+  let s1 = exchange(partOfDq(ds, d + 4u), partOfDq(ds, d + 20u), lane, 4u);
+  let s3 = exchange(partOfDq(ds, d + 12u), partOfDq(ds, d + 28u), lane, 4u);
+  return exchange(even, exchange(s1, s3, lane, 2u), lane, 1u);
+}
+
+fn dqRow(ds: vec4f, lane: u32) -> Row {
+  var row: Row;
+  row[0] = dqVector(ds, 0u, lane);
+  if (VECTORS > 1) {
+    row[1 % VECTORS] = dqVector(ds, 1u % VECTORS, lane);
+  }
+  if (VECTORS > 2) {
+    row[2 % VECTORS] = dqVector(ds, 2u % VECTORS, lane);
+    row[3 % VECTORS] = dqVector(ds, 3u % VECTORS, lane);
+  }
+  if (VECTORS > 4) {
+    row[4 % VECTORS] = dqVector(ds, 4u % VECTORS, lane);
+    row[5 % VECTORS] = dqVector(ds, 5u % VECTORS, lane);
+    row[6 % VECTORS] = dqVector(ds, 6u % VECTORS, lane);
+    row[7 % VECTORS] = dqVector(ds, 7u % VECTORS, lane);
+  }
+  return row;
+}
+
+/// 1. The K and V tiles: each lane its four keys, of which those beyond the last repeat it. A load stands once, in a loop over the four, since each takes
+/// compilers of adapters in software long.
+fn loadKeys(at: vec4u) {
+  for (var n = 0u; n < 2u * params.planes; n++) {
+    var x = mat4x4f();
+    var from4 = at + n;
+    for (var key = 0u; key < turns(4u); key++) {
+      x = mat4x4f(x[1], x[2], x[3], packedK[from4.x]);
+      from4 = from4.yzwx;
+    }
+    x = transpose(x);
+    kv[4u * n] = x[0];
+    kv[4u * n + 1u] = x[1];
+    kv[4u * n + 2u] = x[2];
+    kv[4u * n + 3u] = x[3];
+  }
+}
+
+/// What earlier turns have left of dK and dV; zeros in the first.
+fn loadGradients(at: vec4u) {
+  for (var n = 0u; n < 2u * params.planes; n++) {
+    var x = mat4x4f();
+    var from4 = at + n;
+    for (var key = 0u; key < select(0u, turns(4u), params.turn > 0u); key++) {
+      x = mat4x4f(x[1], x[2], x[3], dkdvSums[from4.x]);
+      from4 = from4.yzwx;
+    }
+    x = transpose(x);
+    dkdv[4u * n] = x[0];
+    dkdv[4u * n + 1u] = x[1];
+    dkdv[4u * n + 2u] = x[2];
+    dkdv[4u * n + 3u] = x[3];
+  }
+}
+
+/// 10. write dK and dV of the keys before the last
+fn storeGradients(at: vec4u, valid: vec4<bool>) {
+  for (var n = 0u; n < 2u * params.planes; n++) {
+    var x = transpose(mat4x4f(dkdv[4u * n], dkdv[4u * n + 1u], dkdv[4u * n + 2u], dkdv[4u * n + 3u]));
+    var to4 = at + n;
+    var valid4 = valid;
+    for (var key = 0u; key < turns(4u); key++) {
+      if (valid4.x) {
+        dkdvSums[to4.x] = x[0];
+      }
+      x = mat4x4f(x[1], x[2], x[3], x[0]);
+      to4 = to4.yzwx;
+      valid4 = valid4.yzwx;
+    }
+  }
+}
+
+/// 5. P, 6. dS of a row and this lane's keys.
+fn gradientsOfRow(i: i32, j: i32, lse: f32, delta: f32, sequence: Sequence, bits: i32, head: ScoreHead, s: vec4f, dp: vec4f) -> PairGradients {
+  let keys = j + vec4i(0, 1, 2, 3);
+  var dropout = vec4f(1.0);
+  if (GENERAL && params.hasDropout == 1u) {
+    dropout = dropoutFactors(head.batchHead, i, j / 4);
+  }
+  return pairGradients(s, dp, visible(sequence, bits, vec4i(i), keys), head, vec4i(i), keys, vec4f(lse), vec4f(delta), dropout);
+}
+
+@compute @workgroup_size(SUBGROUP)
+fn attentionBackwardSubgroups(@builtin(workgroup_id) workgroup: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+  let b = params.firstBatch + workgroup.z;
+  let hk = workgroup.y;
+  let sequence = sequenceOf(b);
+  let nGroups = i32(params.nSplits);
+  let rowGroup = (i32(workgroup.x) + i32(params.turn)) % nGroups;
+  let qStride = 2u * ROW_VECTORS + 1u;
+  let lastRow = sequence.seqlenQ - 1;
+  for (var keyBegin = i32(workgroup.x) * BLOCK_N; keyBegin < sequence.seqlenK; keyBegin += nGroups * BLOCK_N) {
+    // 1. load the K and V tiles
+    let j = keyBegin + 4 * i32(lane);
+    let keys = j + vec4i(0, 1, 2, 3);
+    let kAt = (hk * params.totalK + u32(sequence.beginK) + vec4u(min(keys, vec4i(sequence.seqlenK - 1)))) * (2u * ROW_VECTORS);
+    loadKeys(kAt);
+    loadGradients(kAt);
+    let visited = visitedQueries(sequence, keyBegin, min(keyBegin + BLOCK_N, sequence.seqlenK));
+    for (var h = hk * params.groupSize; h < (hk + 1u) * params.groupSize; h++) {
+      let qAt = (h * params.totalQ + u32(sequence.beginQ)) * qStride;
+      let dqAt = (h * params.totalQ + u32(sequence.beginQ)) * ROW_VECTORS + lane;
+      let head = scoreHead(b, h, sequence, packedQ[qAt + 2u * ROW_VECTORS].z);
+      var dslope = 0.0;
+      let runs = runsOfKeys(b, h, keyBegin);
+      for (var number = runs.begin; number < runs.end; number++) {
+        let run = queriesOfRun(number, visited, ROWS);
+        // the first block of the group that ends after the run's begin
+        let begun = run.begin / ROW_BLOCK;
+        for (var block = begun + (rowGroup + nGroups - begun % nGroups) % nGroups; block * ROW_BLOCK < run.end; block += nGroups) {
+          let i = max(run.begin, block * ROW_BLOCK);
+          // 2. the Q and dout tiles: in whole turns of ROWS, of which rows beyond the last see nothing
+          let count = (min(run.end, (block + 1) * ROW_BLOCK) - i + ROWS - 1) / ROWS * ROWS;
+          multiplyRows(qAt, i, count, lastRow, 0u, lane);
+          multiplyRows(qAt, i, count, lastRow, HEAD_DIM, lane);
+          // 5. P, 6. dS; lse and delta are loaded for as many rows as there are lanes
+          for (var first = 0; first < count; first += SUBGROUP) {
+            let statistics = packedQ[qAt + u32(min(i + first + i32(lane), lastRow)) * qStride + 2u * ROW_VECTORS];
+            for (var n = first; n < min(first + SUBGROUP, count); n++) {
+              let stats = subgroupShuffle(statistics.xy, u32(n - first));
+              let pairs = gradientsOfRow(i + n, j, stats.x, stats.y, sequence, run.bits, head, scores[n], gradients[n]);
+              scores[n] = pairs.p;
+              gradients[n] = pairs.ds;
+              if (GENERAL) {
+                dslope -= dot(vec4f(distance4(head, vec4i(i + n), keys)), pairs.dscore);
+              }
+            }
+          }
+          // 8. dV += Pᵀ·dout and dK += dSᵀ·Q
+          addOuterRows(qAt, i, count, lastRow, HEAD_DIM, lane);
+          addOuterRows(qAt, i, count, lastRow, 0u, lane);
+          // 7. dQ += dS·K, 9. in memory, one row after the other: what repeats the last row adds 0 to it
+          for (var n = 0; n < count; n++) {
+            let at = dqAt + u32(min(i + n, lastRow)) * ROW_VECTORS;
+            var dq = dqRow(gradients[n], lane);
+            for (var v = 0u; v < params.planes; v += SUBGROUP) {
+              dqSums[at + v] += dq[0];
+              for (var left = 0; left < VECTORS - 1; left++) {
+                dq[left] = dq[left + 1];
+              }
+            }
+          }
+        }
+      }
+      if (GENERAL) {
+        dslope += subgroupShuffleXor(dslope, 1u);
+        dslope += subgroupShuffleXor(dslope, 2u);
+        if (SUBGROUP == 8) {
+          dslope += subgroupShuffleXor(dslope, 4u % SUBGROUP);
+        }
+        if (lane == 0u) {
+          dslopes[((b * params.nHeads + h) * params.nSplits + params.turn) * params.nMBlocks + u32(keyBegin / BLOCK_N)] = dslope;
+        }
+      }
+    }
+    storeGradients(kAt, keys < vec4i(sequence.seqlenK));
+  }
+}
