@@ -237,24 +237,25 @@ struct AttentionBackward : AttentionBackwardTile {
     });
   }
 
-  // aᵀ·b for the tile's rows of b, added to what the tiles before have left in to.tile, or, by the last tile, to that and on to to.out. A panel of columns of b stays in
-  // L1 while all strips of keys meet it, each over the rows that see it.
+  // aᵀ·b for the tile's rows of b, a strip of keys at a time over the rows that see it, added to what the tiles before have left in to.tile, or, by the last tile, to
+  // that and on to to.out.
   void addKeyGradient(const Step& step, const float* a, const float* b, const KeyGradient& to, RowPrefetch& ahead) const {
     const BackwardTile& tile = step.tile;
     const int64_t count = step.keys.end - step.keys.begin, stride = size.nHeadsK * to.dim;
     const Range present = {tile.keys.begin - tile.keyBase, tile.keys.end - tile.keyBase};
     const VF factor = splat(to.factor);
-    forColumns(to.dimPad, [&](int64_t d, auto vectors) {
-      for (int64_t j = 0; j < count; j += kMR) {
-        const Range seeing = tile.sequence.schedule.visitedQueries(tile.keyBase + j, minOf(tile.keys.end, tile.keyBase + j + kMR));
-        const int64_t begin = maxOf(tile.rows.begin, seeing.begin), from = begin - tile.rows.begin;
-        const int64_t length = j < present.begin || j >= present.end ? 0 : maxOf(0, minOf(tile.rows.end, seeing.end) - begin);
-        if (length == 0 && !step.first && !step.last) continue;
+    for (int64_t j = 0; j < count; j += kMR) {
+      const Range seeing = tile.sequence.schedule.visitedQueries(tile.keyBase + j, minOf(tile.keys.end, tile.keyBase + j + kMR));
+      const int64_t begin = maxOf(tile.rows.begin, seeing.begin), from = begin - tile.rows.begin;
+      const int64_t length = j < present.begin || j >= present.end ? 0 : maxOf(0, minOf(tile.rows.end, seeing.end) - begin);
+      if (length == 0 && !step.first && !step.last) continue;
+      const float *aStrip = a + from * kBackwardStride + j, *bRows = b + from * kTileStride;
+      forColumns(to.dimPad, [&](int64_t d, auto vectors) {
         ahead.next();
         float* sum = to.tile + j * to.dimPad + d;
         VF acc[kMR][decltype(vectors)::count];
         clear(acc);
-        if (length > 0) multiplyAdd<kMR, decltype(vectors)::count, 1, int(kBackwardStride)>(length, a + from * kBackwardStride + j, b + from * kTileStride + d, kTileStride, acc);
+        if (length > 0) multiplyAdd<kMR, decltype(vectors)::count, 1, int(kBackwardStride)>(length, aStrip, bRows + d, kTileStride, acc);
         if (!step.first) loadAdd(acc, sum, to.dimPad);
         if (step.last) {
           forTile(acc, count - j, to.dim - d, [&](int64_t row, int64_t column, VF value, auto lanes) {
@@ -263,8 +264,8 @@ struct AttentionBackward : AttentionBackwardTile {
         } else {
           storeTile(acc, sum, to.dimPad);
         }
-      }
-    });
+      });
+    }
   }
 
   static constexpr int32_t kNoKeyBlock = INT32_MAX;

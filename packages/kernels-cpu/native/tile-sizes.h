@@ -57,8 +57,12 @@ constexpr int kDecodeAccumulators = 8;
 constexpr int64_t kLineFloats = 16;  // a cache line
 
 // Attention asks for rows ahead of use where its tensors are larger than this, an L2: with 64 heads of 128 × 64 the backward pass then takes 8 % less time,
-// while asking cost 3 to 7 % of the forward pass over 8 heads of 64 × 64, which stay in L2.
+// while asking cost 3 to 7 % of the forward pass over 8 heads of 64 × 64, which stay in L2. WebAssembly has no word for it.
+#if defined(__wasm__)
+constexpr int64_t kPrefetchBytes = INT64_MAX;
+#else
 constexpr int64_t kPrefetchBytes = 1024 * 1024;
+#endif
 
 // Register tile of GEMM, rows × vectors. An FMA has 4 cycles of latency and two ports, so 8 independent accumulators are the least; more share
 // each load among more multiply-adds. Of 32 registers 12 × 2 leave room for two vectors of b, a broadcast and what the compiler keeps; 14 × 2 ran no faster and
