@@ -1,8 +1,10 @@
-import { type AttentionOptions, type Backend, numel } from '@tilegrad/tensor'
+import { type AttentionBackwardOptions, type AttentionOptions, type Backend, numel } from '@tilegrad/tensor'
 import { createOracle, type Oracle } from '@tilegrad/testing'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { WebGPUBackend } from './backend'
 import { createWebGPUBackend } from './index'
+import type { AttentionTiles } from './kernel-context'
+import { backwardPlans } from './kernels/attention-backward-plan'
 import { forwardTiles } from './kernels/attention-tiles'
 
 let backend: WebGPUBackend
@@ -16,8 +18,8 @@ afterAll(async () => {
 })
 
 /** The same device with another choice of tiles. */
-async function withTile<T>(forward: string, run: (chosen: WebGPUBackend) => Promise<T>): Promise<T> {
-  const chosen = await createWebGPUBackend({ device: backend.device, attentionTiles: { forward } })
+async function withTiles<T>(attentionTiles: AttentionTiles, run: (chosen: WebGPUBackend) => Promise<T>): Promise<T> {
+  const chosen = await createWebGPUBackend({ device: backend.device, attentionTiles })
   try {
     return await run(chosen)
   } finally {
@@ -70,7 +72,7 @@ describe.each(problems)('$seqlenQ × $seqlenK, D $headDim/$headDimV $options', (
     const tiles = problem === problems[0] ? all : all.filter(({ variant }, i) => all.findIndex((tile) => tile.variant === variant) === i)
     const results = new Map<string, number[][]>()
     for (const { name } of tiles) {
-      await withTile(name, async (chosen) => {
+      await withTiles({ forward: name }, async (chosen) => {
         const bits = await outOf(chosen, problem)
         expect(await outOf(chosen, problem), name).toEqual(bits)
         results.set(name, bits)
@@ -88,5 +90,76 @@ describe.each(problems)('$seqlenQ × $seqlenK, D $headDim/$headDimV $options', (
         }
       }
     }
+  })
+})
+
+const gradientProblems: readonly Problem[] = [
+  { seqlenQ: 70, seqlenK: 133, headDim: 24, headDimV: 32, options: { causal: true } },
+  { seqlenQ: 133, seqlenK: 70, headDim: 31, headDimV: 5, options: { windowSize: [40, 9], softcap: 2, dropoutP: 0.2, seed: 7 } },
+]
+
+/** dq, dk, dv, dalibiSlopes, dbias and dsink, of one forward pass by the oracle. */
+async function gradientsOn(on: Backend, { seqlenQ, seqlenK, headDim, headDimV, options }: Problem): Promise<number[][]> {
+  const shapes = [
+    [2, seqlenQ, 4, headDim],
+    [2, seqlenK, 2, headDim],
+    [2, seqlenK, 2, headDimV],
+    [2, seqlenQ, 4, headDimV],
+  ]
+  const make = (place: Backend) => shapes.map((shape, i) => place.tensor(numbers(shape, i + 1), shape)) as [never, never, never, never]
+  const learnable = (place: Backend): AttentionBackwardOptions => ({
+    ...options,
+    alibiSlopes: place.tensor(Float32Array.of(0.5, 0.2, 0.1, 0.05), [4]),
+    bias: place.tensor(numbers([1, 4, seqlenQ, seqlenK], 9), [1, 4, seqlenQ, seqlenK]),
+    sink: place.tensor(Float32Array.of(0.5, -1, 0, 2), [4]),
+  })
+  const [q, k, v] = make(oracle.exact)
+  const given = options.dropoutP ? learnable : () => options
+  const forward = oracle.exact.kernels.attentionForward(q, k, v, given(oracle.exact))
+  const results = await Promise.all(
+    [forward.out, forward.lse].map(async (tensor) => on.tensor((await tensor.read()) as Float32Array, tensor.shape)),
+  )
+  const [q1, k1, v1, dout1] = make(on)
+  const names = options.dropoutP ? (['alibiSlopes', 'bias', 'sink'] as const) : []
+  const { dq, dk, dv, dalibiSlopes, dbias, dsink } = on.kernels.attentionBackward(
+    dout1,
+    q1,
+    k1,
+    v1,
+    results[0] as never,
+    results[1] as never,
+    {
+      ...given(on),
+      optionGradients: names,
+    },
+  )
+  const all = [dq, dk, dv, dalibiSlopes, dbias, dsink].filter((tensor) => tensor !== undefined)
+  return Promise.all(all.map(async (tensor) => [...((await tensor.read()) as Float32Array)]))
+}
+
+describe.each(gradientProblems)('gradients of $seqlenQ × $seqlenK, D $headDim/$headDimV $options', (problem) => {
+  test('both variants that a device may have give what the other gives, the same bits every time, and lie as near to float64 as naive code', async () => {
+    const [expected, naive] = [await gradientsOn(oracle.exact, problem), await gradientsOn(oracle.naive, problem)]
+    const variants = backwardPlans(backend.context, problem.headDim, problem.headDimV).map(({ variant }) => variant)
+    expect(variants).toContain('plain')
+    const results = new Map<string, number[][]>()
+    for (const variant of variants) {
+      await withTiles({ backward: variant }, async (chosen) => {
+        const bits = await gradientsOn(chosen, problem)
+        expect(await gradientsOn(chosen, problem), variant).toEqual(bits)
+        results.set(variant, bits)
+      })
+    }
+    expected.forEach((exact, which) => {
+      const largest = Math.max(...exact.map(Math.abs))
+      // Three times what naive code in float32 errs, and 4 ulp: as the conformance suite has it.
+      const limit = 3 * distance(naive[which] as number[], exact) + 4 * 2 ** -23 * largest
+      for (const [variant, got] of results) {
+        expect(distance(got[which] as number[], exact), `${variant} against float64`).toBeLessThan(limit)
+        for (const [other, others] of results) {
+          expect(distance(got[which] as number[], others[which] as number[]), `${variant} against ${other}`).toBeLessThan(2 * limit)
+        }
+      }
+    })
   })
 })

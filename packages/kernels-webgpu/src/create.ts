@@ -1,6 +1,7 @@
 import { ArgumentError, type BackendInfo, DeviceError } from '@tilegrad/tensor'
 import { WebGPUBackend } from './backend'
 import type { AttentionTiles } from './kernel-context'
+import { BACKWARD_VARIANTS } from './kernels/attention-backward-plan'
 import { forwardTileNames } from './kernels/attention-tiles'
 import { findGPU } from './node-gpu'
 import { webgpuDeviceRequirements } from './requirements'
@@ -66,6 +67,9 @@ function checkOptions(options: WebGPUBackendOptions): void {
   if (device && typeof device.createBuffer !== 'function') throw new ArgumentError(fn, 'device must be a GPUDevice', String(device))
   if (attentionTiles?.forward !== undefined && !forwardTileNames().includes(attentionTiles.forward)) {
     throw new ArgumentError(fn, `attentionTiles.forward must be one of ${forwardTileNames().join(', ')}`, `'${attentionTiles.forward}'`)
+  }
+  if (attentionTiles?.backward !== undefined && !BACKWARD_VARIANTS.includes(attentionTiles.backward)) {
+    throw new ArgumentError(fn, `attentionTiles.backward must be one of ${BACKWARD_VARIANTS.join(', ')}`, `'${attentionTiles.backward}'`)
   }
   if (powerPreference !== undefined && !['low-power', 'high-performance'].includes(powerPreference)) {
     throw new ArgumentError(fn, "powerPreference must be 'low-power' or 'high-performance'", `'${powerPreference}'`)

@@ -15,6 +15,8 @@ export interface View {
 export interface AttentionTiles {
   /** For attentionForward: a tile by its name (`plain-32x32`), or the best of a variant (`plain`, `subgroups`). */
   readonly forward?: string
+  /** For attentionBackward: `plain` or `subgroups`. */
+  readonly backward?: string
 }
 
 /** One dispatch: an entry point of a shader under a set of constants, with what its declarations name. */

@@ -36,16 +36,36 @@ export const SUBGROUP_TILES: readonly SubgroupTile[] = SUBGROUP_SIZES.flatMap((S
   SUBGROUP_HEAD_DIMS.map((headDim) => ({ SUBGROUP, ROWS: 2, VECTORS: headDim / 4 / SUBGROUP })),
 )
 
-/** What the backward pass divides its work by; both have rows of ROW_VECTORS vectors. */
-export type BackwardPlan = { readonly rowVectors: number } & ({ readonly tile: BackwardTile } | { readonly subgroups: SubgroupTile })
+/** How a backward pass goes. Rows of its operands are packed in `rowVectors` vectors of four elements. */
+export type BackwardPlan = { readonly rowVectors: number } & (
+  | { readonly variant: 'plain'; readonly tile: BackwardTile }
+  | { readonly variant: 'subgroups'; readonly tile: SubgroupTile }
+)
 
-export function backwardPlan(ctx: KernelContext, headDim: number, headDimV: number): BackwardPlan {
+/** Values of `AttentionTiles.backward`. */
+export const BACKWARD_VARIANTS: readonly string[] = ['plain', 'subgroups']
+
+/** The plans that a device can have for rows of these head dims, the preferred one first. */
+export function backwardPlans(ctx: KernelContext, headDim: number, headDimV: number): BackwardPlan[] {
   const needed = Math.ceil(Math.max(headDim, headDimV) / 4)
   const { min, max } = ctx.subgroupSizes ?? {}
-  const rowVectors = (tile: SubgroupTile) => tile.VECTORS * tile.SUBGROUP
-  const subgroups = SUBGROUP_TILES.find((tile) => tile.SUBGROUP === min && tile.SUBGROUP === max && rowVectors(tile) >= needed)
-  if (subgroups) return { subgroups, rowVectors: rowVectors(subgroups) }
-  const vectors = ({ WORKGROUP, VECTORS }: BackwardTile) => (VECTORS * WORKGROUP) / 8
-  const tile = BACKWARD_TILES.find((tile) => vectors(tile) >= needed) as BackwardTile
-  return { tile, rowVectors: vectors(tile) }
+  const subgroups = SUBGROUP_TILES.filter(({ SUBGROUP }) => SUBGROUP === min && SUBGROUP === max).map(
+    (tile): BackwardPlan => ({ variant: 'subgroups', tile, rowVectors: tile.VECTORS * tile.SUBGROUP }),
+  )
+  const plain = BACKWARD_TILES.map((tile): BackwardPlan => ({ variant: 'plain', tile, rowVectors: (tile.VECTORS * tile.WORKGROUP) / 8 }))
+  return [subgroups, plain].flatMap((plans) => plans.find(({ rowVectors }) => rowVectors >= needed) ?? [])
+}
+
+/** The plan of a call. @throws UnsupportedError if options ask for a variant that cannot do it */
+export function backwardPlan(ctx: KernelContext, headDim: number, headDimV: number): BackwardPlan {
+  const plans = backwardPlans(ctx, headDim, headDimV)
+  const { backward } = ctx.attentionTiles
+  const plan = backward === undefined ? plans[0] : plans.find(({ variant }) => variant === backward)
+  if (!plan) {
+    ctx.unsupported(
+      'attentionBackward',
+      `attentionTiles '${backward}' here: this call can have ${plans.map(({ variant }) => variant).join(', ')}`,
+    )
+  }
+  return plan as BackwardPlan
 }

@@ -75,7 +75,7 @@ function runBackward(ctx: KernelContext, call: Call): void {
   const packed: Packed = { problem, shared, packedQ, packedK, dqSums, dkdvSums, rowVectors }
   const layout = { headVectors: totalQ * (2 * rowVectors + 1), rowVectors: 2 * rowVectors + 1, firstVector: 2 * rowVectors }
   preprocess(ctx, call, shared, packedQ, layout)
-  const dslopes = 'subgroups' in plan ? sumBySubgroups(ctx, packed, plan.subgroups) : sumByTiles(ctx, packed, plan.tile)
+  const dslopes = plan.variant === 'subgroups' ? sumBySubgroups(ctx, packed, plan.tile) : sumByTiles(ctx, packed, plan.tile)
   // S carries the softmax scale.
   unpackRows(ctx, dqSums, dq, { ...queries, firstVector: 0 }, softmaxScale)
   unpackRows(ctx, dkdvSums, dk, { ...keys, firstVector: 0 }, softmaxScale)
@@ -91,6 +91,7 @@ export interface StatisticsLayout {
   readonly firstVector: number
 }
 
+/** Writes lse, delta, slope and sink of every query row into packedQ. */
 export function preprocess(
   ctx: KernelContext,
   { problem, dout, out, lse }: Call,
