@@ -1,11 +1,19 @@
+<<<<<<< HEAD
 import { type AttentionBackwardOptions, type AttentionOptions, type Backend, numel } from '@tilegrad/tensor'
+=======
+import { type AttentionOptions, type AttentionProblem, type Backend, numel } from '@tilegrad/tensor'
+>>>>>>> 0ef77a2 (wip4)
 import { createOracle, type Oracle } from '@tilegrad/testing'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { WebGPUBackend } from './backend'
 import { createWebGPUBackend } from './index'
+<<<<<<< HEAD
 import type { AttentionTiles } from './kernel-context'
 import { backwardPlans } from './kernels/attention-backward-plan'
 import { forwardTiles } from './kernels/attention-tiles'
+=======
+import { forwardTile, forwardTiles } from './kernels/attention-tiles'
+>>>>>>> 0ef77a2 (wip4)
 
 let backend: WebGPUBackend
 let oracle: Oracle
@@ -93,6 +101,7 @@ describe.each(problems)('$seqlenQ × $seqlenK, D $headDim/$headDimV $options', (
   })
 })
 
+<<<<<<< HEAD
 const gradientProblems: readonly Problem[] = [
   { seqlenQ: 70, seqlenK: 133, headDim: 24, headDimV: 32, options: { causal: true } },
   { seqlenQ: 133, seqlenK: 70, headDim: 31, headDimV: 5, options: { windowSize: [40, 9], softcap: 2, dropoutP: 0.2, seed: 7 } },
@@ -162,4 +171,32 @@ describe.each(gradientProblems)('gradients of $seqlenQ × $seqlenK, D $headDim/$
       }
     })
   })
+=======
+test('attentionTiles: an unknown name is refused at once, one that cannot do a call by that call', async () => {
+  await expect(createWebGPUBackend({ device: backend.device, attentionTiles: { forward: 'best' } })).rejects.toThrow(
+    /^createWebGPUBackend: attentionTiles.forward must be one of .*plain-32x32.*, got 'best'/,
+  )
+  const lanes = backend.context.subgroupSizes
+  if (lanes?.min === lanes?.max && lanes) {
+    await withTile('subgroups-32', async (chosen) => {
+      const q = chosen.zeros([1, 2, 1, 256])
+      expect(() => chosen.kernels.attentionForward(q, q, q)).toThrow(/attentionTiles 'subgroups-32' here: this call can have .*plain/)
+    })
+  }
+})
+
+test('tuneAttention measures every tile, and calls of that class use the fastest', async () => {
+  const chosen = await createWebGPUBackend({ device: backend.device })
+  const shape = { seqlenQ: 3, seqlenK: 40, nHeads: 2, headDim: 8 }
+  const before = chosen.memory().bytes
+  const milliseconds = await chosen.tuneAttention(shape)
+  expect(chosen.memory().bytes).toBe(before)
+  const tiles = forwardTiles(chosen.context, { headDim: 8, headDimV: 8, seqlenQ: 3 })
+  expect(Object.keys(milliseconds)).toEqual(tiles.map(({ name }) => name))
+  const fastest = Object.entries(milliseconds).sort(([, a], [, b]) => a - b)[0]?.[0] as string
+  const problem = { ...shape, seqlenK: 64, batchSize: 1, headDimV: 8, dtype: 'f32' } as AttentionProblem
+  expect(forwardTile(chosen.context, problem).name).toBe(fastest)
+  expect(forwardTile(chosen.context, { ...problem, seqlenK: 65 }).name).toBe(tiles[0]?.name)
+  await chosen.dispose()
+>>>>>>> 0ef77a2 (wip4)
 })

@@ -22,6 +22,7 @@ import { arrayOf, toBytes } from './host-data'
 import type { AttentionTiles, KernelContext } from './kernel-context'
 import { KernelRunner } from './kernel-runner'
 import { createKernels } from './kernels'
+import { type AttentionShape, tuneAttention } from './kernels/attention-tuning'
 import { Pipelines } from './pipelines'
 import type { KernelProfile } from './profiler'
 import { WebGPUStorage } from './storage'
@@ -187,6 +188,20 @@ export class WebGPUBackend implements StridedHost<WebGPUStorage> {
       throw error
     }
     return this.stopProfile()
+  }
+
+  /**
+   * Measures every tile that attentionForward has for calls like this one, and remembers the fastest: calls of its dtype, head dims, and lengths and number
+   * of heads up to the same powers of two use it from now on. Await it before other calls. `attentionTiles` of the backend's options goes first.
+   *
+   * Results of a call are the same bits every time it uses the same tile; another tile rounds otherwise. So where runs have to agree, measure once
+   * and give every run what was found, as `attentionTiles`.
+   *
+   * @returns milliseconds of a call by tile
+   */
+  async tuneAttention(shape: AttentionShape): Promise<Readonly<Record<string, number>>> {
+    this.assertLive('tuneAttention')
+    return tuneAttention(this, this.runner, shape)
   }
 
   dispose(): Promise<void> {

@@ -54,6 +54,8 @@ export interface KernelContext {
 
   /** What the backend's options say of attention's tiles. */
   readonly attentionTiles: AttentionTiles
+  /** The tiles that tuneAttention has found, by class of calls. */
+  readonly measuredTiles: Map<string, string>
 
   /** 16 bytes to bind where an entry point declares an input that a variant does not read. */
   readonly placeholder: Tensor

@@ -39,6 +39,7 @@ export class KernelRunner implements KernelContext {
   readonly limits: GPUSupportedLimits
   readonly features: ReadonlySet<string>
   readonly placeholder: WebGPUTensor
+  readonly measuredTiles = new Map<string, string>()
   private readonly calls: Call[] = []
   private readonly prepared = new Map<string, Prepared>()
 

@@ -4,7 +4,7 @@ import { type Constants, combinations, defineShader } from '../shader'
 import text from '../shaders/attention-forward.wgsl'
 import subgroupsText from '../shaders/attention-forward-subgroups.wgsl'
 import mergeText from '../shaders/attention-merge.wgsl'
-import { attentionForwardLibraries } from '../shaders/libraries'
+import { attentionForwardLibraries, attentionForwardRowsLibraries } from '../shaders/libraries'
 import type { WebGPUTensor } from '../tensor'
 import { packRows } from './attention-pack-rows'
 import { type Heads, headParams, headsOf, isGeneral, pack, planesOf, type SharedBindings, sharedBindings } from './attention-problem'
@@ -31,7 +31,7 @@ const variantsOf = (tiles: readonly ForwardTile[]) =>
 
 const shaders = {
   plain: defineShader('attention-forward', text, variantsOf(PLAIN_TILES), attentionForwardLibraries),
-  subgroups: defineShader('attention-forward-subgroups', subgroupsText, variantsOf(SUBGROUP_TILES), attentionForwardLibraries),
+  subgroups: defineShader('attention-forward-subgroups', subgroupsText, variantsOf(SUBGROUP_TILES), attentionForwardRowsLibraries),
 }
 export const attentionForwardShaders = Object.values(shaders)
 export const attentionMerge = defineShader('attention-merge', mergeText, combinations({ OutElement: ['f32', 'f16'] }))
@@ -119,7 +119,7 @@ function dispatch(
     ctx.run({
       shader: shaders[tile.variant],
       entry: 'attentionForward',
-      constants: constantsOf([element, out.dtype], isGeneral(problem), tile, vectorsOf(tile, headDimV)),
+      constants: constantsOf([element, out.dtype], isGeneral(problem), tile, vectorsOf(tile, problem)),
       bindings: { q, packedK, v, ...bindings, out, lse },
       params: {
         ...params,

@@ -1,3 +1,4 @@
+import type { AttentionProblem } from '@tilegrad/tensor'
 import type { KernelContext } from '../kernel-context'
 import type { Constants } from '../shader'
 
@@ -8,6 +9,8 @@ export interface ForwardTile {
   readonly variant: 'plain' | 'subgroups'
   /** Query rows of a workgroup. */
   readonly blockM: number
+  /** Fewer query rows than these are better done by a smaller tile. */
+  readonly leastRows: number
   /** Keys of a tile. */
   readonly blockN: number
   /** Columns of V that a vector of each invocation in a row covers: with `VECTORS` of them at least headDimV. */
@@ -26,6 +29,7 @@ function plainTile(blockM: number, blockN: number, stage: number, qPlanes: numbe
     name: `plain-${blockM}x${blockN}`,
     variant: 'plain',
     blockM,
+    leastRows: blockM / 2 + 1,
     blockN,
     columns: 4 * across,
     constants: { BLOCK_M: blockM, BLOCK_N: blockN, STAGE: stage, Q_PLANES: qPlanes },
@@ -39,6 +43,8 @@ function subgroupTile(lanes: number, rows: number): ForwardTile {
     name: `subgroups-${rows}`,
     variant: 'subgroups',
     blockM: rows,
+    // 32 rows take twice as long to compile as 16.
+    leastRows: rows === 32 ? 128 : rows / 2 + 1,
     blockN: 4 * lanes,
     columns: 4 * lanes,
     constants: { SUBGROUPS: true, LANES: lanes, QUADS: rows / 4 },
@@ -56,40 +62,43 @@ export const PLAIN_TILES: readonly ForwardTile[] = [
 ]
 
 /** Sizes of subgroups that they are made for: the ones of adapters in software. */
-export const SUBGROUP_TILES: readonly ForwardTile[] = [4, 8].flatMap((lanes) => [16, 8, 4].map((rows) => subgroupTile(lanes, rows)))
+export const SUBGROUP_TILES: readonly ForwardTile[] = [4, 8].flatMap((lanes) => [32, 16, 8, 4].map((rows) => subgroupTile(lanes, rows)))
 
 /** What a call asks of tiles. */
 export interface ForwardShape {
+  readonly headDim: number
   readonly headDimV: number
   readonly seqlenQ: number
 }
 
-/** Vectors of V's columns that an invocation holds for each row: a power of two. */
-export function vectorsOf({ columns }: ForwardTile, headDimV: number): number {
-  return 2 ** Math.ceil(Math.log2(Math.max(1, headDimV / columns)))
+/** Vectors of V's columns that an invocation holds for each row, a power of two; subgroups have room for as much of q. */
+export function vectorsOf({ columns, variant }: ForwardTile, { headDim, headDimV }: ForwardShape): number {
+  const most = variant === 'subgroups' ? Math.max(headDim, headDimV) : headDimV
+  return 2 ** Math.ceil(Math.log2(Math.max(1, most / columns)))
 }
 
-/** Vectors of sums of an invocation for which subgroups' tiles are made: more take long to compile. */
-const MOST_VECTORS = 32
+/** Vectors of sums of a lane for which subgroups' tiles are made: more take long to compile, and do not fit into a processor's nearest caches. */
+const MOST_VECTORS = 64
 
 /** The numbers of vectors for which a tile is made. */
 export function vectorsMade(tile: ForwardTile): number[] {
   const all = Array.from({ length: 5 }, (_, i) => 2 ** i).filter((vectors) => vectors * tile.columns < 2 * 256)
-  return tile.variant === 'plain' ? all : all.filter((vectors) => vectors * tile.blockM <= MOST_VECTORS || tile.blockM === 4)
+  return tile.variant === 'plain' ? all : all.filter((vectors) => vectors <= 8 && vectors * tile.blockM <= MOST_VECTORS)
 }
 
 /** The tiles that can do a call on a device, the preferred one first. */
-export function forwardTiles(ctx: KernelContext, { headDimV, seqlenQ }: ForwardShape): ForwardTile[] {
+export function forwardTiles(ctx: KernelContext, shape: ForwardShape): ForwardTile[] {
+  const { seqlenQ } = shape
   const { limits, subgroupSizes } = ctx
   const lanes = subgroupSizes && subgroupSizes.min === subgroupSizes.max && ctx.features.has('subgroups') ? subgroupSizes.min : 0
   const fits = (tile: ForwardTile) =>
     tile.memory <= limits.maxComputeWorkgroupStorageSize &&
     tile.invocations <= limits.maxComputeInvocationsPerWorkgroup &&
-    vectorsMade(tile).includes(vectorsOf(tile, headDimV))
-  // Of a variant first those that query rows fill by half, then the smallest.
+    vectorsMade(tile).includes(vectorsOf(tile, shape))
+  // Of a variant first those that there are rows for, then the smallest.
   const inOrder = (tiles: readonly ForwardTile[]) => [
-    ...tiles.filter(({ blockM }) => 2 * seqlenQ > blockM),
-    ...tiles.filter(({ blockM }) => 2 * seqlenQ <= blockM).reverse(),
+    ...tiles.filter(({ leastRows }) => seqlenQ >= leastRows),
+    ...tiles.filter(({ leastRows }) => seqlenQ < leastRows).reverse(),
   ]
   return [SUBGROUP_TILES.filter(({ constants }) => constants.LANES === lanes), PLAIN_TILES].flatMap((tiles) => inOrder(tiles.filter(fits)))
 }
@@ -100,12 +109,21 @@ export function forwardTileNames(): string[] {
   return [...new Set(tiles.flatMap(({ variant, name }) => [variant, name]))]
 }
 
-/** The tile of a call. @throws UnsupportedError if options ask for one that cannot do it */
-export function forwardTile(ctx: KernelContext, shape: ForwardShape): ForwardTile {
-  const tiles = forwardTiles(ctx, shape)
-  const { forward } = ctx.attentionTiles
-  const tile = forward === undefined ? tiles[0] : tiles.find(({ name, variant }) => name === forward || variant === forward)
-  if (!tile)
-    ctx.unsupported('attentionForward', `attentionTiles '${forward}' here: this call can have ${tiles.map(({ name }) => name).join(', ')}`)
-  return tile as ForwardTile
+type Sizes = Pick<AttentionProblem, 'batchSize' | 'seqlenQ' | 'seqlenK' | 'nHeads' | 'headDim' | 'headDimV' | 'dtype'>
+
+/** Calls that share a measured choice: those of one dtype and head dim, whose lengths and heads are the same powers of two. */
+export function shapeClass({ batchSize, seqlenQ, seqlenK, nHeads, headDim, headDimV, dtype }: Sizes): string {
+  const upTo = (count: number) => 2 ** Math.ceil(Math.log2(Math.max(1, count)))
+  return `${dtype} D ${headDim}/${headDimV} Sq ${upTo(seqlenQ)} Sk ${upTo(seqlenK)} heads ${upTo(batchSize * nHeads)}`
+}
+
+/** The tile of a call: what options ask for, or what was measured, or the preferred one. @throws UnsupportedError if options ask for one that cannot do it */
+export function forwardTile(ctx: KernelContext, problem: AttentionProblem): ForwardTile {
+  const tiles = forwardTiles(ctx, problem)
+  const asked = ctx.attentionTiles.forward
+  const wanted = asked ?? (ctx.measuredTiles.size > 0 ? ctx.measuredTiles.get(shapeClass(problem)) : undefined)
+  const tile = wanted === undefined ? tiles[0] : tiles.find(({ name, variant }) => name === wanted || variant === wanted)
+  if (tile || asked === undefined) return tile ?? (tiles[0] as ForwardTile)
+  const names = tiles.map(({ name }) => name).join(', ')
+  return ctx.unsupported('attentionForward', `attentionTiles '${asked}' here: this call can have ${names}`)
 }

@@ -1,12 +1,13 @@
 // Exact attention, forward, by way of subgroups of exactly LANES lanes: the steps of attention-forward.wgsl without workgroup memory and without barriers.
 // For adapters in software, where a shuffle costs as little as an addition and workgroup memory much more.
 //
-// Nested tiling: a subgroup owns ROWS = 4·QUADS query rows of one head and walks over tiles of 4·LANES keys. In the scores' phase a lane owns four neighbouring keys of
-// the tile, in the output's phase VECTORS·4 columns of V, each against all ROWS rows, in registers. What is different in each lane, K and V, comes straight
-// from memory, four elements a load, each used for ROWS rows; what all lanes need, Q and P, is in the registers of one of them, from where shuffles spread it.
+// Nested tiling: a subgroup owns ROWS query rows of one head and walks over tiles of 4·LANES keys. In the scores' phase a lane owns four neighbouring keys of
+// the tile, in the output's phase VECTORS·4 columns of V, each against all ROWS rows, in registers. What differs from lane to lane, K and V, comes straight from
+// memory, four elements a load, each used for ROWS rows: a load costs as much as 100 multiply-adds there. What all lanes need, Q and P, is in one of them, from
+// where shuffles spread it.
 //
-// An `if` runs both its sides on such adapters. So maxima are updated in every tile, without a look at whether they have grown, and what only some tiles
-// need, masks and options, is a loop over rows whose count is 0 in all others.
+// Maxima are updated in every tile, without a look at whether they have grown: rescaling O is a hundredth of a tile. What only some tiles need, masks and
+// options, is a loop over rows, not a copy for each row: the size of the code decides how long it takes to compile, and whether it fits into caches.
 
 @group(0) @binding(0) var<storage, read> q: array<Vector>;
 @group(0) @binding(1) var<storage, read> packedK: array<vec4f>;
@@ -21,126 +22,52 @@
 
 const BLOCK_N = 4 * LANES;
 const ROWS = 4 * QUADS;
-/// Sixteen rows of four columns: a vector is a row, a matrix four rows. Sums keep to constant indices, without which compilers put them into memory; so
-/// loops over rows are written out. Of fewer rows only the first matrices are used.
-struct Rows {
-  a: mat4x4f,
-  b: mat4x4f,
-  c: mat4x4f,
-  d: mat4x4f,
-}
+/// Planes of q that fit, and rows of it that each lane has.
+const PLANES = VECTORS * LANES;
+const LOADS = max(1, ROWS / LANES);
+/// Sixteens of rows.
+const BLOCKS = (ROWS + 15) / 16;
+/// [PLANES][LOADS]
+alias QTile = array<vec4f, LOADS * PLANES>;
 
-/// Four vectors that lanes first … first + 3 have.
-fn fromLanes(own: vec4f, first: u32) -> mat4x4f {
-  return mat4x4f(
-    subgroupShuffle(own, first),
-    subgroupShuffle(own, first + 1u),
-    subgroupShuffle(own, first + 2u),
-    subgroupShuffle(own, first + 3u),
-  );
-}
-
-/// Four vectors that one lane has.
-fn fromLane(own: mat4x4f, lane: u32) -> mat4x4f {
-  return mat4x4f(
-    subgroupShuffle(own[0], lane),
-    subgroupShuffle(own[1], lane),
-    subgroupShuffle(own[2], lane),
-    subgroupShuffle(own[3], lane),
-  );
-}
-
-/// Four steps of a product for four rows and four columns.
-fn addRows(sums: mat4x4f, factors: mat4x4f, b4: mat4x4f) -> mat4x4f {
-  return mat4x4f(
-    addRow(sums[0], factors[0], b4),
-    addRow(sums[1], factors[1], b4),
-    addRow(sums[2], factors[2], b4),
-    addRow(sums[3], factors[3], b4),
-  );
-}
-
-/// Four elements of a row of q, of the last row for those beyond.
-fn loadQ(head: u32, row: u32, rows: u32, plane: u32) -> vec4f {
-  return vec4f(q[head + min(row, rows - 1u) * (params.rowStrideQ / 4u) + plane]);
-}
-
-/// 3. S = q·kᵀ for four planes of the head dim and four keys.
-fn addScores(sums: Rows, head: u32, rows: u32, lane: u32, plane: u32, k4: mat4x4f) -> Rows {
+/// 3. S = q·kᵀ for four elements of the head dim and four keys; from `at` on lane l has rows l, LANES + l … of q.
+fn addScores(sums: Rows, qTile: ptr<function, QTile>, at: u32, k4: mat4x4f) -> Rows {
   var s = sums;
-  let q0 = loadQ(head, lane, rows, plane);
+  let q0 = qTile[at];
   s.a = addRows(s.a, fromLanes(q0, 0u), k4);
   if (LANES == 8) {
     if (QUADS > 1) {
       s.b = addRows(s.b, fromLanes(q0, 4u), k4);
     }
     if (QUADS > 2) {
-      let q1 = loadQ(head, 8u + lane, rows, plane);
+      let q1 = qTile[at + 1u];
       s.c = addRows(s.c, fromLanes(q1, 0u), k4);
       s.d = addRows(s.d, fromLanes(q1, 4u), k4);
     }
   } else {
     if (QUADS > 1) {
-      s.b = addRows(s.b, fromLanes(loadQ(head, 4u + lane, rows, plane), 0u), k4);
+      s.b = addRows(s.b, fromLanes(qTile[at + 1u], 0u), k4);
     }
     if (QUADS > 2) {
-      s.c = addRows(s.c, fromLanes(loadQ(head, 8u + lane, rows, plane), 0u), k4);
-      s.d = addRows(s.d, fromLanes(loadQ(head, 12u + lane, rows, plane), 0u), k4);
+      s.c = addRows(s.c, fromLanes(qTile[at + 2u], 0u), k4);
+      s.d = addRows(s.d, fromLanes(qTile[at + 3u], 0u), k4);
     }
   }
   return s;
 }
 
-fn scaleRows(s: mat4x4f, factors: vec4f) -> mat4x4f {
-  return mat4x4f(s[0] * factors.x, s[1] * factors.y, s[2] * factors.z, s[3] * factors.w);
+/// Four keys of four columns of v; the last columns again for those beyond, which are not stored.
+fn loadV(head: u32, keys: vec4u, column: u32) -> mat4x4f {
+  let at = head + keys * (params.rowStrideV / 4u) + min(column, params.planesV - 1u);
+  return mat4x4f(vec4f(v[at.x]), vec4f(v[at.y]), vec4f(v[at.z]), vec4f(v[at.w]));
 }
 
-fn scaleAll(s: Rows, factors: mat4x4f) -> Rows {
-  return Rows(scaleRows(s.a, factors[0]), scaleRows(s.b, factors[1]), scaleRows(s.c, factors[2]), scaleRows(s.d, factors[3]));
-}
+/// [VECTORS][4]: four keys of a lane's columns.
+alias VTile = array<vec4f, 4 * VECTORS>;
 
-/// The largest of four rows' columns in all lanes.
-fn mostOf(s: mat4x4f) -> vec4f {
-  let columns = transpose(s);
-  var most = max(max(columns[0], columns[1]), max(columns[2], columns[3]));
-  most = max(most, subgroupShuffleXor(most, 1u));
-  most = max(most, subgroupShuffleXor(most, 2u));
-  if (LANES == 8) {
-    most = max(most, subgroupShuffleXor(most, 4u));
-  }
-  return most;
-}
-
-fn sumOf(lanes: vec4f) -> vec4f {
-  var sum = lanes;
-  sum += subgroupShuffleXor(sum, 1u);
-  sum += subgroupShuffleXor(sum, 2u);
-  if (LANES == 8) {
-    sum += subgroupShuffleXor(sum, 4u);
-  }
-  return sum;
-}
-
-fn sumColumns(p: mat4x4f) -> vec4f {
-  let columns = transpose(p);
-  return (columns[0] + columns[1]) + (columns[2] + columns[3]);
-}
-
-/// 4. P = exp(S − m), 0 where masked
-fn probabilities(s: mat4x4f, rowMax: vec4f) -> mat4x4f {
-  return mat4x4f(exp(s[0] - rowMax.x), exp(s[1] - rowMax.y), exp(s[2] - rowMax.z), exp(s[3] - rowMax.w));
-}
-
-/// Four keys of a lane's columns number c of v; the last columns again for those beyond, which are not stored.
-fn loadV(at: vec4u, c: u32, lane: u32) -> mat4x4f {
-  let column = min(c * LANES + lane, params.planesV - 1u);
-  return mat4x4f(vec4f(v[at.x + column]), vec4f(v[at.y + column]), vec4f(v[at.z + column]), vec4f(v[at.w + column]));
-}
-
-/// Two tiles of columns.
-struct Both {
-  left: Rows,
-  right: Rows,
+fn columnsOf(tile: ptr<function, VTile>, vector: u32) -> mat4x4f {
+  let first = min(4u * vector, 4u * VECTORS - 4u);
+  return mat4x4f(tile[first], tile[first + 1u], tile[first + 2u], tile[first + 3u]);
 }
 
 /// 5. O += P·v for the four keys of lane `quad` and four columns.
@@ -157,44 +84,26 @@ fn addOutput(sums: Rows, p: Rows, quad: u32, v4: mat4x4f) -> Rows {
   return o;
 }
 
-/// The same for eight columns, which share what is spread.
-fn addOutputs(left: Rows, right: Rows, p: Rows, quad: u32, v0: mat4x4f, v1: mat4x4f) -> Both {
-  var o = Both(left, right);
-  let a = fromLane(p.a, quad);
-  o.left.a = addRows(o.left.a, a, v0);
-  o.right.a = addRows(o.right.a, a, v1);
-  if (QUADS > 1) {
-    let b = fromLane(p.b, quad);
-    o.left.b = addRows(o.left.b, b, v0);
-    o.right.b = addRows(o.right.b, b, v1);
+/// 3. Scores of `rows` rows from `first` on and of keys j: with options where there are any, and masked.
+fn changed(s: Rows, first: i32, rows: i32, j: vec4i, run: Run, sequence: Sequence, head: ScoreHead) -> Rows {
+  var tile = toTile(s);
+  for (var r = 0; r < rows; r++) {
+    let i = vec4i(first + r);
+    var scores = tile[r];
+    if (GENERAL) {
+      scores = biasedScores(cappedScores(scores), head, i, j);
+    }
+    tile[r] = select(vec4f(LOWEST), scores, visible(sequence, run.bits, i, j) & (j < vec4i(run.end)));
   }
-  if (QUADS > 2) {
-    let c = fromLane(p.c, quad);
-    o.left.c = addRows(o.left.c, c, v0);
-    o.right.c = addRows(o.right.c, c, v1);
-    let d = fromLane(p.d, quad);
-    o.left.d = addRows(o.left.d, d, v0);
-    o.right.d = addRows(o.right.d, d, v1);
-  }
-  return o;
+  return fromTile(tile);
 }
 
-alias Tile = array<vec4f, 16>;
-
-fn toTile(s: Rows) -> Tile {
-  return Tile(
-    s.a[0], s.a[1], s.a[2], s.a[3], s.b[0], s.b[1], s.b[2], s.b[3],
-    s.c[0], s.c[1], s.c[2], s.c[3], s.d[0], s.d[1], s.d[2], s.d[3],
-  );
-}
-
-fn fromTile(tile: Tile) -> Rows {
-  return Rows(
-    mat4x4f(tile[0], tile[1], tile[2], tile[3]),
-    mat4x4f(tile[4], tile[5], tile[6], tile[7]),
-    mat4x4f(tile[8], tile[9], tile[10], tile[11]),
-    mat4x4f(tile[12], tile[13], tile[14], tile[15]),
-  );
+fn dropped(p: Rows, batchHead: u32, first: i32, rows: i32, j4: i32) -> Rows {
+  var tile = toTile(p);
+  for (var r = 0; r < rows; r++) {
+    tile[r] *= dropoutFactors(batchHead, first + r, j4);
+  }
+  return fromTile(tile);
 }
 
 @compute @workgroup_size(LANES)
@@ -218,18 +127,25 @@ fn attentionForward(@builtin(workgroup_id) workgroup: vec3u, @builtin(subgroup_i
   let kHead = hk * params.planes * params.totalK + u32(sequence.beginK);
   let vHead = headOf(params.startV, params.batchStrideV, params.rowStrideV, params.headStrideV, b, sequence.beginK, hk) / 4u;
   let lastKey = vec4i(sequence.seqlenK - 1);
+  // 1. load the Q tile, LANES rows at a time
+  var qTile: QTile;
+  for (var row = lane; row < (u32(rows) + LANES - 1u) / LANES * LANES; row += LANES) {
+    for (var plane = 0u; plane < params.planes; plane++) {
+      qTile[LOADS * plane + row / LANES] = vec4f(q[qHead + min(row, u32(rows) - 1u) * (params.rowStrideQ / 4u) + plane]);
+    }
+  }
 
-  var o0: Rows;
-  var o1: Rows;
-  var o2: Rows;
-  var o3: Rows;
-  var o4: mat4x4f;
-  var o5: mat4x4f;
-  var o6: mat4x4f;
-  var o7: mat4x4f;
-  // Four rows a vector. The sums are those of this lane's keys.
-  var rowMax = mat4x4f(vec4f(FLOOR), vec4f(FLOOR), vec4f(FLOOR), vec4f(FLOOR));
-  var rowSum: mat4x4f;
+  // Sixteens of rows. O of columns number 0 and 1 of the first is o0 and w0, of the second o1 and w1; with more columns there is one sixteen, and they are o0, w0, o1, …
+  var state0 = begin();
+  var state1 = begin();
+  var o0 = none();
+  var w0 = none();
+  var o1 = none();
+  var w1 = none();
+  var o2 = none();
+  var w2 = none();
+  var o3 = none();
+  var w3 = none();
 
   let visited = partOf(visitedKeys(sequence, rowBegin, min(rowEnd, sequence.seqlenQ)), split, BLOCK_N);
   let runs = runsOfRows(b, h, rowBegin);
@@ -240,93 +156,108 @@ fn attentionForward(@builtin(workgroup_id) workgroup: vec3u, @builtin(subgroup_i
       let j = keyBegin + 4 * i32(lane) + vec4i(0, 1, 2, 3);
       var key = kHead + vec4u(min(j, lastKey));
       // 3. S = q·kᵀ
-      var s = Rows(mat4x4f(), mat4x4f(), mat4x4f(), mat4x4f());
+      var s0 = none();
+      var s1 = none();
       for (var plane = 0u; plane < params.planes; plane++) {
-        s = addScores(s, qHead, u32(rows), lane, plane, transpose(mat4x4f(packedK[key.x], packedK[key.y], packedK[key.z], packedK[key.w])));
+        let k4 = transpose(mat4x4f(packedK[key.x], packedK[key.y], packedK[key.z], packedK[key.w]));
         key += params.totalK;
+        let at = LOADS * plane;
+        s0 = addScores(s0, &qTile, at, k4);
+        if (BLOCKS > 1) {
+          s1 = addScores(s1, &qTile, at + 16u / LANES, k4);
+        }
       }
       // 3. scaled, capped, with ALiBi and bias; 4. masked
       let all = full(sequence, rowBegin, rowEnd, keyBegin, keyBegin + BLOCK_N) && run.bits < 0 && keyBegin + BLOCK_N <= run.end;
       if (!GENERAL) {
-        s = Rows(s.a * params.softmaxScale, s.b * params.softmaxScale, s.c * params.softmaxScale, s.d * params.softmaxScale);
+        s0 = scale16(s0, params.softmaxScale);
+        if (BLOCKS > 1) {
+          s1 = scale16(s1, params.softmaxScale);
+        }
       }
       if (GENERAL || !all) {
-        var tile = toTile(s);
-        for (var r = 0; r < rows; r++) {
-          let i = vec4i(rowBegin + r);
-          let seen = visible(sequence, run.bits, i, j) & (j < vec4i(run.end));
-          var scores = tile[r];
-          if (GENERAL) {
-            scores = biasedScores(cappedScores(scores), head, i, j);
-          }
-          tile[r] = select(vec4f(LOWEST), scores, seen);
+        s0 = changed(s0, rowBegin, min(16, rows), j, run, sequence, head);
+        if (BLOCKS > 1) {
+          s1 = changed(s1, rowBegin + 16, min(16, rows - 16), j, run, sequence, head);
         }
-        s = fromTile(tile);
       }
-      // 4. new maxima, and rescale O
-      let newMax = mat4x4f(
-        max(rowMax[0], mostOf(s.a)), max(rowMax[1], mostOf(s.b)), max(rowMax[2], mostOf(s.c)), max(rowMax[3], mostOf(s.d)),
-      );
-      let rescale = mat4x4f(
-        exp(rowMax[0] - newMax[0]), exp(rowMax[1] - newMax[1]), exp(rowMax[2] - newMax[2]), exp(rowMax[3] - newMax[3]),
-      );
-      rowMax = newMax;
-      o0 = scaleAll(o0, rescale);
+      // 4. new maxima, and rescale O; P = exp(S − m), 0 where masked
+      let step0 = step(state0, s0);
+      state0 = step0.state;
+      s0 = step0.p;
+      o0 = scaleAll(o0, step0.rescale);
       if (VECTORS > 1) {
-        o1 = scaleAll(o1, rescale);
+        w0 = scaleAll(w0, step0.rescale);
       }
       if (VECTORS > 2) {
-        o2 = scaleAll(o2, rescale);
-        o3 = scaleAll(o3, rescale);
+        o1 = scaleAll(o1, step0.rescale);
+        w1 = scaleAll(w1, step0.rescale);
       }
       if (VECTORS > 4) {
-        o4 = scaleRows(o4, rescale[0]);
-        o5 = scaleRows(o5, rescale[0]);
-        o6 = scaleRows(o6, rescale[0]);
-        o7 = scaleRows(o7, rescale[0]);
+        o2 = scaleAll(o2, step0.rescale);
+        w2 = scaleAll(w2, step0.rescale);
+        o3 = scaleAll(o3, step0.rescale);
+        w3 = scaleAll(w3, step0.rescale);
       }
-      // 4. P = exp(S − m), 0 where masked
-      var p = Rows(probabilities(s.a, newMax[0]), probabilities(s.b, newMax[1]), probabilities(s.c, newMax[2]), probabilities(s.d, newMax[3]));
-      rowSum = mat4x4f(
-        rowSum[0] * rescale[0] + sumColumns(p.a),
-        rowSum[1] * rescale[1] + sumColumns(p.b),
-        rowSum[2] * rescale[2] + sumColumns(p.c),
-        rowSum[3] * rescale[3] + sumColumns(p.d),
-      );
-      if (GENERAL && params.hasDropout == 1u) {
-        var tile = toTile(p);
-        for (var r = 0; r < rows; r++) {
-          tile[r] *= dropoutFactors(head.batchHead, rowBegin + r, j.x / 4);
+      if (BLOCKS > 1) {
+        let step1 = step(state1, s1);
+        state1 = step1.state;
+        s1 = step1.p;
+        o1 = scaleAll(o1, step1.rescale);
+        if (VECTORS > 1) {
+          w1 = scaleAll(w1, step1.rescale);
         }
-        p = fromTile(tile);
+      }
+      if (GENERAL && params.hasDropout == 1u) {
+        s0 = dropped(s0, head.batchHead, rowBegin, min(16, rows), j.x / 4);
+        if (BLOCKS > 1) {
+          s1 = dropped(s1, head.batchHead, rowBegin + 16, min(16, rows - 16), j.x / 4);
+        }
       }
       // 5. O += P·v, with dropout on P, of which the row sum knows nothing
       let quads = u32(min(BLOCK_N, run.end - keyBegin) + 3) / 4u;
-      for (var quad = 0u; quad < quads; quad++) {
-        let at = vHead + vec4u(min(keyBegin + 4 * i32(quad) + vec4i(0, 1, 2, 3), lastKey)) * (params.rowStrideV / 4u);
-        let v0 = loadV(at, 0u, lane);
-        if (VECTORS == 1) {
-          o0 = addOutput(o0, p, quad, v0);
-        } else if (VECTORS == 2) {
-          let v1 = loadV(at, 1u, lane);
-          let both = addOutputs(o0, o1, p, quad, v0, v1);
-          o0 = both.left;
-          o1 = both.right;
-        } else {
-          let v1 = loadV(at, 1u, lane);
-          let both = addOutputs(o0, o1, p, quad, v0, v1);
-          o0 = both.left;
-          o1 = both.right;
-          let others = addOutputs(o2, o3, p, quad, loadV(at, 2u, lane), loadV(at, 3u, lane));
-          o2 = others.left;
-          o3 = others.right;
+      if (VECTORS > 4) {
+        var tile: VTile;
+        for (var quad = 0u; quad < quads; quad++) {
+          // All columns by one place that loads, for each takes drivers long to compile.
+          for (var n = 0u; n < 4u * ((params.planesV + LANES - 1u) / LANES); n++) {
+            let key = min(keyBegin + i32(4u * quad + n % 4u), lastKey.x);
+            tile[n] = vec4f(v[vHead + u32(key) * (params.rowStrideV / 4u) + min(n / 4u * LANES + lane, params.planesV - 1u)]);
+          }
+          o0 = addOutput(o0, s0, quad, columnsOf(&tile, 0u));
+          w0 = addOutput(w0, s0, quad, columnsOf(&tile, 1u));
+          o1 = addOutput(o1, s0, quad, columnsOf(&tile, 2u));
+          w1 = addOutput(w1, s0, quad, columnsOf(&tile, 3u));
+          o2 = addOutput(o2, s0, quad, columnsOf(&tile, 4u));
+          w2 = addOutput(w2, s0, quad, columnsOf(&tile, 5u));
+          o3 = addOutput(o3, s0, quad, columnsOf(&tile, 6u));
+          w3 = addOutput(w3, s0, quad, columnsOf(&tile, 7u));
         }
-        if (VECTORS > 4) {
-          let factors = fromLane(p.a, quad);
-          o4 = addRows(o4, factors, loadV(at, 4u, lane));
-          o5 = addRows(o5, factors, loadV(at, 5u, lane));
-          o6 = addRows(o6, factors, loadV(at, 6u, lane));
-          o7 = addRows(o7, factors, loadV(at, 7u, lane));
+      } else {
+        for (var quad = 0u; quad < quads; quad++) {
+          let keys = vec4u(min(keyBegin + 4 * i32(quad) + vec4i(0, 1, 2, 3), lastKey));
+          let v4 = loadV(vHead, keys, lane);
+          o0 = addOutput(o0, s0, quad, v4);
+          if (BLOCKS > 1) {
+            o1 = addOutput(o1, s1, quad, v4);
+          }
+          if (VECTORS > 2) {
+            o1 = addOutput(o1, s0, quad, loadV(vHead, keys, 2u * LANES + lane));
+          }
+        }
+        if (VECTORS > 1) {
+          // A loop of its own: one for all columns would not fit into a processor's instruction cache.
+          for (var quad = 0u; quad < quads; quad++) {
+            let keys = vec4u(min(keyBegin + 4 * i32(quad) + vec4i(0, 1, 2, 3), lastKey));
+            let v4 = loadV(vHead, keys, LANES + lane);
+            w0 = addOutput(w0, s0, quad, v4);
+            if (BLOCKS > 1) {
+              w1 = addOutput(w1, s1, quad, v4);
+            }
+            if (VECTORS > 2) {
+              w1 = addOutput(w1, s0, quad, loadV(vHead, keys, 3u * LANES + lane));
+            }
+          }
         }
       }
     }
@@ -334,34 +265,54 @@ fn attentionForward(@builtin(workgroup_id) workgroup: vec3u, @builtin(subgroup_i
 
   // 6. divide by the row sums once, the sink's share counted, and write O and lse
   let firstRow = split * params.totalQ * params.nHeads;
-  var totals = array(
-    totalOf(sumOf(rowSum[0]), rowMax[0], h), totalOf(sumOf(rowSum[1]), rowMax[1], h),
-    totalOf(sumOf(rowSum[2]), rowMax[2], h), totalOf(sumOf(rowSum[3]), rowMax[3], h),
-  );
-  for (var r = i32(lane); r < rows; r += LANES) {
-    lse[firstRow + lseOf(b, sequence.beginQ, h) + u32(rowBegin + r)] = totals[r / 4].lse[r % 4];
-  }
-  let rescale = mat4x4f(totals[0].rescale, totals[1].rescale, totals[2].rescale, totals[3].rescale);
+  let firstLse = firstRow + lseOf(b, sequence.beginQ, h) + u32(rowBegin);
   let place = firstRow + u32(sequence.beginQ + rowBegin) * params.nHeads + h;
-  storeRows(toTile(scaleAll(o0, rescale)), place, rows, lane);
+  var all: Output;
+  let end0 = ending(state0, h);
+  storeLse(end0, firstLse, min(16, rows), lane);
+  put(&all, 0u, o0, end0.rescale);
   if (VECTORS > 1) {
-    storeRows(toTile(scaleAll(o1, rescale)), place, rows, LANES + lane);
+    put(&all, BLOCKS, w0, end0.rescale);
   }
   if (VECTORS > 2) {
-    storeRows(toTile(scaleAll(o2, rescale)), place, rows, 2u * LANES + lane);
-    storeRows(toTile(scaleAll(o3, rescale)), place, rows, 3u * LANES + lane);
+    put(&all, 2u, o1, end0.rescale);
+    put(&all, 3u, w1, end0.rescale);
   }
   if (VECTORS > 4) {
-    storeRows(toTile(Rows(scaleRows(o4, rescale[0]), o4, o4, o4)), place, rows, 4u * LANES + lane);
-    storeRows(toTile(Rows(scaleRows(o5, rescale[0]), o4, o4, o4)), place, rows, 5u * LANES + lane);
-    storeRows(toTile(Rows(scaleRows(o6, rescale[0]), o4, o4, o4)), place, rows, 6u * LANES + lane);
-    storeRows(toTile(Rows(scaleRows(o7, rescale[0]), o4, o4, o4)), place, rows, 7u * LANES + lane);
+    put(&all, 4u, o2, end0.rescale);
+    put(&all, 5u, w2, end0.rescale);
+    put(&all, 6u, o3, end0.rescale);
+    put(&all, 7u, w3, end0.rescale);
+  }
+  if (BLOCKS > 1) {
+    let end1 = ending(state1, h);
+    storeLse(end1, firstLse + 16u, min(16, rows - 16), lane);
+    put(&all, 1u, o1, end1.rescale);
+    if (VECTORS > 1) {
+      put(&all, BLOCKS + 1u, w1, end1.rescale);
+    }
+  }
+  // One place that stores, for each takes drivers long to compile.
+  for (var vector = lane; vector < params.planesV; vector += LANES) {
+    for (var r = 0; r < rows; r++) {
+      storeOut(place + u32(r) * params.nHeads, 4u * vector, all[vector / LANES * BLOCKS * 16u + u32(r)]);
+    }
   }
 }
 
-fn storeRows(values: Tile, place: u32, rows: i32, vector: u32) {
-  var tile = values;
-  for (var r = 0; r < rows; r++) {
-    storeOut(place + u32(r) * params.nHeads, 4u * vector, tile[r]);
+/// [VECTORS][BLOCKS][16]
+alias Output = array<vec4f, VECTORS * BLOCKS * 16>;
+
+fn put(all: ptr<function, Output>, block: u32, o: Rows, rescale: mat4x4f) {
+  let tile = toTile(scaleAll(o, rescale));
+  for (var r = 0u; r < 16u; r++) {
+    all[16u * block + r] = tile[r];
+  }
+}
+
+fn storeLse(end: Ending, first: u32, rows: i32, lane: u32) {
+  var lses = end.lse;
+  for (var r = i32(lane); r < rows; r += LANES) {
+    lse[first + u32(r)] = lses[r / 4][r % 4];
   }
 }

@@ -3,6 +3,7 @@ import type { WgslFile } from '../shader'
 import activations from './activations.wgsl'
 import attentionBackwardProducts from './attention-backward-products.wgsl'
 import attentionBackwardTile from './attention-backward-tile.wgsl'
+import attentionForwardRows from './attention-forward-rows.wgsl'
 import attentionForwardTile from './attention-forward-tile.wgsl'
 import attentionPair from './attention-pair.wgsl'
 import attentionProblem from './attention-problem.wgsl'
@@ -30,6 +31,11 @@ export const attentionLibraries: readonly WgslFile[] = [
 export const attentionForwardLibraries: readonly WgslFile[] = [
   ...attentionLibraries,
   { name: 'attention-forward-tile.wgsl', text: attentionForwardTile },
+]
+
+export const attentionForwardRowsLibraries: readonly WgslFile[] = [
+  ...attentionForwardLibraries,
+  { name: 'attention-forward-rows.wgsl', text: attentionForwardRows },
 ]
 
 export const attentionBackwardLibraries: readonly WgslFile[] = [
