@@ -1,19 +1,11 @@
-<<<<<<< HEAD
-import { type AttentionBackwardOptions, type AttentionOptions, type Backend, numel } from '@tilegrad/tensor'
-=======
-import { type AttentionOptions, type AttentionProblem, type Backend, numel } from '@tilegrad/tensor'
->>>>>>> 0ef77a2 (wip4)
+import { type AttentionBackwardOptions, type AttentionOptions, type AttentionProblem, type Backend, numel } from '@tilegrad/tensor'
 import { createOracle, type Oracle } from '@tilegrad/testing'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { WebGPUBackend } from './backend'
 import { createWebGPUBackend } from './index'
-<<<<<<< HEAD
 import type { AttentionTiles } from './kernel-context'
 import { backwardPlans } from './kernels/attention-backward-plan'
-import { forwardTiles } from './kernels/attention-tiles'
-=======
 import { forwardTile, forwardTiles } from './kernels/attention-tiles'
->>>>>>> 0ef77a2 (wip4)
 
 let backend: WebGPUBackend
 let oracle: Oracle
@@ -101,7 +93,6 @@ describe.each(problems)('$seqlenQ × $seqlenK, D $headDim/$headDimV $options', (
   })
 })
 
-<<<<<<< HEAD
 const gradientProblems: readonly Problem[] = [
   { seqlenQ: 70, seqlenK: 133, headDim: 24, headDimV: 32, options: { causal: true } },
   { seqlenQ: 133, seqlenK: 70, headDim: 31, headDimV: 5, options: { windowSize: [40, 9], softcap: 2, dropoutP: 0.2, seed: 7 } },
@@ -171,14 +162,15 @@ describe.each(gradientProblems)('gradients of $seqlenQ × $seqlenK, D $headDim/$
       }
     })
   })
-=======
+})
+
 test('attentionTiles: an unknown name is refused at once, one that cannot do a call by that call', async () => {
   await expect(createWebGPUBackend({ device: backend.device, attentionTiles: { forward: 'best' } })).rejects.toThrow(
     /^createWebGPUBackend: attentionTiles.forward must be one of .*plain-32x32.*, got 'best'/,
   )
   const lanes = backend.context.subgroupSizes
   if (lanes?.min === lanes?.max && lanes) {
-    await withTile('subgroups-32', async (chosen) => {
+    await withTiles({ forward: 'subgroups-32' }, async (chosen) => {
       const q = chosen.zeros([1, 2, 1, 256])
       expect(() => chosen.kernels.attentionForward(q, q, q)).toThrow(/attentionTiles 'subgroups-32' here: this call can have .*plain/)
     })
@@ -198,5 +190,4 @@ test('tuneAttention measures every tile, and calls of that class use the fastest
   expect(forwardTile(chosen.context, problem).name).toBe(fastest)
   expect(forwardTile(chosen.context, { ...problem, seqlenK: 65 }).name).toBe(tiles[0]?.name)
   await chosen.dispose()
->>>>>>> 0ef77a2 (wip4)
 })
