@@ -48,7 +48,7 @@ benchmark('all', 'attention, gemm, memory, train and, where there is an adapter,
       ...gemmGrid({ ...grid, ...defaultGemm }),
       ...memoryGrid(grid),
       ...trainingGrid(grid, true),
-      ...webgpuGrid({ ...grid, ...defaultWebGPU, quick: true }, await findAdapter()),
+      ...webgpuGrid({ ...grid, ...defaultWebGPU, mask: ['full'], pass: defaultAttention.pass, quick: true }, await findAdapter()),
     ])
   },
 )

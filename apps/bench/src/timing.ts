@@ -31,8 +31,8 @@ export interface TimingOptions {
 const minSampleSeconds = 0.05
 /** Few enough calls that none waits for room in a queue, which is not what enqueueing costs. */
 const enqueuedCalls = 256
-/** Until the compiler is done with what runs per call. */
-const enqueuedWarmUps = 30
+/** Until the compiler is done with what runs per call, or calls have taken so long that it must be. */
+const [enqueuedWarmUps, enqueuedWarmUpSeconds] = [30, 3]
 /** A machine that is busy throughout ends the retaking after as many samples more as were asked for. */
 const retakesPerSample = 1
 
@@ -69,7 +69,8 @@ async function sample(workload: Workload, calls: number, until: Until): Promise<
 /** Runs once or more often and finds out how many calls make a sample. */
 async function warmUp(workload: Workload, until: Until): Promise<number> {
   if (until === 'enqueued') {
-    for (let i = 0; i < enqueuedWarmUps; i++) await sample(workload, enqueuedCalls, until)
+    const end = performance.now() + 1e3 * enqueuedWarmUpSeconds
+    for (let i = 0; i < enqueuedWarmUps && performance.now() < end; i++) await sample(workload, enqueuedCalls, until)
     return enqueuedCalls
   }
   let seconds = await sample(workload, 1, until)
