@@ -36,10 +36,13 @@ const STEP = 16 / ROWS;
 /// A lane's part of a query row: vector v begins at element 4·(v·SUBGROUP + lane).
 alias Row = array<vec4f, VECTORS>;
 
-/// Elements d of four keys: of k at d, of v at HEAD_DIM + d. Filled in a loop at indices that are not constant, and read at constant ones.
-var<private> kv: array<vec4f, 2 * HEAD_DIM>;
+/// Element d of K and V of a lane's four keys. Filled in loops at indices that are not constant, and read at constant ones. Four arrays, not one: compilers
+/// of adapters in software compare all uses of an array with one another.
+var<private> kTile: array<vec4f, HEAD_DIM>;
+var<private> vTile: array<vec4f, HEAD_DIM>;
 /// The same of dK and dV.
-var<private> dkdv: array<vec4f, 2 * HEAD_DIM>;
+var<private> dkTile: array<vec4f, HEAD_DIM>;
+var<private> dvTile: array<vec4f, HEAD_DIM>;
 /// S and then P, dP and then dS, of the rows of a block and this lane's keys.
 var<private> scores: array<vec4f, ROW_BLOCK>;
 var<private> gradients: array<vec4f, ROW_BLOCK>;
@@ -74,43 +77,51 @@ fn loadRows(at: u32, i: i32, lastRow: i32, first: u32, lane: u32) -> array<Row, 
   return rows;
 }
 
-/// sums + rows by this lane's keys at `first` of kv, over STEP vectors from `begin` on.
-fn multiplyStep(sums: array<vec4f, ROWS>, rows: array<Row, ROWS>, first: u32, begin: u32) -> array<vec4f, ROWS> {
+/// Element d of K, or of V where `values` (a constant).
+fn keysAt(values: bool, d: u32) -> vec4f {
+  if (values) {
+    return vTile[d];
+  }
+  return kTile[d];
+}
+
+/// sums + rows by this lane's keys, over STEP vectors from `begin` on.
+fn multiplyStep(sums: array<vec4f, ROWS>, rows: array<Row, ROWS>, values: bool, begin: u32) -> array<vec4f, ROWS> {
   var result = sums;
   for (var n = begin; n < begin + STEP; n++) {
-    let d = first + 4u * n;
+    let d = 4u * n;
     for (var r = 0u; r < ROWS; r++) {
       let x = spread(rows[r], n);
-      let two = fma(vec4f(x.y), kv[d + 1u], fma(vec4f(x.x), kv[d], result[r]));
-      result[r] = fma(vec4f(x.w), kv[d + 3u], fma(vec4f(x.z), kv[d + 2u], two));
+      let two = fma(vec4f(x.y), keysAt(values, d + 1u), fma(vec4f(x.x), keysAt(values, d), result[r]));
+      result[r] = fma(vec4f(x.w), keysAt(values, d + 3u), fma(vec4f(x.z), keysAt(values, d + 2u), two));
     }
   }
   return result;
 }
 
-/// 3. S = q·kᵀ, 4. dP = dout·vᵀ of the rows of a block, from i on, with what lies at `first` of kv.
-fn multiplyRows(at: u32, i: i32, count: i32, lastRow: i32, first: u32, lane: u32) {
+/// 3. S = q·kᵀ, or where `values` 4. dP = dout·vᵀ, of the rows of a block, from i on.
+fn multiplyRows(at: u32, i: i32, count: i32, lastRow: i32, values: bool, lane: u32) {
   for (var n = 0; n < count; n += ROWS) {
-    let rows = loadRows(at, i + n, lastRow, first / 4u, lane);
-    var sums = multiplyStep(array<vec4f, ROWS>(), rows, first, 0u);
+    let rows = loadRows(at, i + n, lastRow, select(0u, ROW_VECTORS, values), lane);
+    var sums = multiplyStep(array<vec4f, ROWS>(), rows, values, 0u);
     if (ROW_VECTORS > STEP) {
-      sums = multiplyStep(sums, rows, first, STEP);
+      sums = multiplyStep(sums, rows, values, STEP);
     }
     if (ROW_VECTORS > 2 * STEP) {
-      sums = multiplyStep(sums, rows, first, 2u * STEP);
-      sums = multiplyStep(sums, rows, first, 3u * STEP);
+      sums = multiplyStep(sums, rows, values, 2u * STEP);
+      sums = multiplyStep(sums, rows, values, 3u * STEP);
     }
     if (ROW_VECTORS > 4 * STEP) {
-      sums = multiplyStep(sums, rows, first, 4u * STEP);
-      sums = multiplyStep(sums, rows, first, 5u * STEP);
-      sums = multiplyStep(sums, rows, first, 6u * STEP);
-      sums = multiplyStep(sums, rows, first, 7u * STEP);
+      sums = multiplyStep(sums, rows, values, 4u * STEP);
+      sums = multiplyStep(sums, rows, values, 5u * STEP);
+      sums = multiplyStep(sums, rows, values, 6u * STEP);
+      sums = multiplyStep(sums, rows, values, 7u * STEP);
     }
     for (var r = 0; r < i32(turns(ROWS)); r++) {
-      if (first == 0u) {
-        scores[n + r] = sums[0];
-      } else {
+      if (values) {
         gradients[n + r] = sums[0];
+      } else {
+        scores[n + r] = sums[0];
       }
       for (var above = 0; above < ROWS - 1; above++) {
         sums[above] = sums[above + 1];
@@ -119,62 +130,76 @@ fn multiplyRows(at: u32, i: i32, count: i32, lastRow: i32, first: u32, lane: u32
   }
 }
 
-/// Adds Σ weightsᵀ·row to the gradients at `first` of dkdv, over STEP vectors from `begin` on.
-fn addOuterStep(rows: array<Row, ROWS>, weights: array<vec4f, ROWS>, first: u32, begin: u32) {
+/// sums + Σ weightsᵀ·(vector n of rows)
+fn addOuterVector(sums: mat4x4f, rows: array<Row, ROWS>, weights: array<vec4f, ROWS>, n: u32) -> mat4x4f {
+  var result = sums;
+  for (var r = 0u; r < ROWS; r++) {
+    let x = spread(rows[r], n);
+    result = mat4x4f(
+      fma(weights[r], vec4f(x.x), result[0]),
+      fma(weights[r], vec4f(x.y), result[1]),
+      fma(weights[r], vec4f(x.z), result[2]),
+      fma(weights[r], vec4f(x.w), result[3]),
+    );
+  }
+  return result;
+}
+
+/// Adds Σ weightsᵀ·row to dK, or to dV where `values`, over STEP vectors from `begin` on.
+fn addOuterStep(rows: array<Row, ROWS>, weights: array<vec4f, ROWS>, values: bool, begin: u32) {
   for (var n = begin; n < begin + STEP; n++) {
-    let d = first + 4u * n;
-    var sums = mat4x4f(dkdv[d], dkdv[d + 1u], dkdv[d + 2u], dkdv[d + 3u]);
-    for (var r = 0u; r < ROWS; r++) {
-      let x = spread(rows[r], n);
-      sums = mat4x4f(
-        fma(weights[r], vec4f(x.x), sums[0]),
-        fma(weights[r], vec4f(x.y), sums[1]),
-        fma(weights[r], vec4f(x.z), sums[2]),
-        fma(weights[r], vec4f(x.w), sums[3]),
-      );
+    let d = 4u * n;
+    if (values) {
+      let sums = addOuterVector(mat4x4f(dvTile[d], dvTile[d + 1u], dvTile[d + 2u], dvTile[d + 3u]), rows, weights, n);
+      dvTile[d] = sums[0];
+      dvTile[d + 1u] = sums[1];
+      dvTile[d + 2u] = sums[2];
+      dvTile[d + 3u] = sums[3];
+    } else {
+      let sums = addOuterVector(mat4x4f(dkTile[d], dkTile[d + 1u], dkTile[d + 2u], dkTile[d + 3u]), rows, weights, n);
+      dkTile[d] = sums[0];
+      dkTile[d + 1u] = sums[1];
+      dkTile[d + 2u] = sums[2];
+      dkTile[d + 3u] = sums[3];
     }
-    dkdv[d] = sums[0];
-    dkdv[d + 1u] = sums[1];
-    dkdv[d + 2u] = sums[2];
-    dkdv[d + 3u] = sums[3];
   }
 }
 
-/// 8. dV += Pᵀ·dout, dK += dSᵀ·Q of the rows of a block, to what lies at `first` of dkdv.
-fn addOuterRows(at: u32, i: i32, count: i32, lastRow: i32, first: u32, lane: u32) {
+/// 8. dK += dSᵀ·Q, or where `values` dV += Pᵀ·dout, of the rows of a block.
+fn addOuterRows(at: u32, i: i32, count: i32, lastRow: i32, values: bool, lane: u32) {
   for (var n = 0; n < count; n += ROWS) {
-    let rows = loadRows(at, i + n, lastRow, first / 4u, lane);
+    let rows = loadRows(at, i + n, lastRow, select(0u, ROW_VECTORS, values), lane);
     var weights = array<vec4f, ROWS>();
     for (var r = 0; r < i32(turns(ROWS)); r++) {
       for (var above = 0; above < ROWS - 1; above++) {
         weights[above] = weights[above + 1];
       }
-      if (first == 0u) {
-        weights[ROWS - 1] = gradients[n + r];
-      } else {
+      if (values) {
         weights[ROWS - 1] = scores[n + r];
+      } else {
+        weights[ROWS - 1] = gradients[n + r];
       }
     }
-    addOuterStep(rows, weights, first, 0u);
+    addOuterStep(rows, weights, values, 0u);
     if (ROW_VECTORS > STEP) {
-      addOuterStep(rows, weights, first, STEP);
+      addOuterStep(rows, weights, values, STEP);
     }
     if (ROW_VECTORS > 2 * STEP) {
-      addOuterStep(rows, weights, first, 2u * STEP);
-      addOuterStep(rows, weights, first, 3u * STEP);
+      addOuterStep(rows, weights, values, 2u * STEP);
+      addOuterStep(rows, weights, values, 3u * STEP);
     }
     if (ROW_VECTORS > 4 * STEP) {
-      addOuterStep(rows, weights, first, 4u * STEP);
-      addOuterStep(rows, weights, first, 5u * STEP);
-      addOuterStep(rows, weights, first, 6u * STEP);
-      addOuterStep(rows, weights, first, 7u * STEP);
+      addOuterStep(rows, weights, values, 4u * STEP);
+      addOuterStep(rows, weights, values, 5u * STEP);
+      addOuterStep(rows, weights, values, 6u * STEP);
+      addOuterStep(rows, weights, values, 7u * STEP);
     }
   }
 }
 
 /// This lane's keys' part of elements d … d + 3 of dS·K.
 fn partOfDq(ds: vec4f, d: u32) -> vec4f {
-  return vec4f(dot(ds, kv[d]), dot(ds, kv[d + 1u]), dot(ds, kv[d + 2u]), dot(ds, kv[d + 3u]));
+  return vec4f(dot(ds, kTile[d]), dot(ds, kTile[d + 1u]), dot(ds, kTile[d + 2u]), dot(ds, kTile[d + 3u]));
 }
 
 /// One step of summing over lanes: lanes with `bit` keep b, the others a.
@@ -229,10 +254,15 @@ fn loadKeys(at: vec4u) {
       from4 = from4.yzwx;
     }
     x = transpose(x);
-    kv[4u * n] = x[0];
-    kv[4u * n + 1u] = x[1];
-    kv[4u * n + 2u] = x[2];
-    kv[4u * n + 3u] = x[3];
+    let d = 4u * (n % params.planes);
+    for (var e = 0u; e < turns(4u); e++) {
+      if (n < params.planes) {
+        kTile[d + e] = x[0];
+      } else {
+        vTile[d + e] = x[0];
+      }
+      x = mat4x4f(x[1], x[2], x[3], x[0]);
+    }
   }
 }
 
@@ -246,17 +276,31 @@ fn loadGradients(at: vec4u) {
       from4 = from4.yzwx;
     }
     x = transpose(x);
-    dkdv[4u * n] = x[0];
-    dkdv[4u * n + 1u] = x[1];
-    dkdv[4u * n + 2u] = x[2];
-    dkdv[4u * n + 3u] = x[3];
+    let d = 4u * (n % params.planes);
+    for (var e = 0u; e < turns(4u); e++) {
+      if (n < params.planes) {
+        dkTile[d + e] = x[0];
+      } else {
+        dvTile[d + e] = x[0];
+      }
+      x = mat4x4f(x[1], x[2], x[3], x[0]);
+    }
   }
 }
 
 /// 10. write dK and dV of the keys before the last
 fn storeGradients(at: vec4u, valid: vec4<bool>) {
   for (var n = 0u; n < 2u * params.planes; n++) {
-    var x = transpose(mat4x4f(dkdv[4u * n], dkdv[4u * n + 1u], dkdv[4u * n + 2u], dkdv[4u * n + 3u]));
+    let d = 4u * (n % params.planes);
+    var x = mat4x4f();
+    for (var e = 0u; e < turns(4u); e++) {
+      var next = dkTile[d + e];
+      if (n >= params.planes) {
+        next = dvTile[d + e];
+      }
+      x = mat4x4f(x[1], x[2], x[3], next);
+    }
+    x = transpose(x);
     var to4 = at + n;
     var valid4 = valid;
     for (var key = 0u; key < turns(4u); key++) {
@@ -311,8 +355,8 @@ fn attentionBackwardSubgroups(@builtin(workgroup_id) workgroup: vec3u, @builtin(
           let i = max(run.begin, block * ROW_BLOCK);
           // 2. the Q and dout tiles: in whole turns of ROWS, of which rows beyond the last see nothing
           let count = (min(run.end, (block + 1) * ROW_BLOCK) - i + ROWS - 1) / ROWS * ROWS;
-          multiplyRows(qAt, i, count, lastRow, 0u, lane);
-          multiplyRows(qAt, i, count, lastRow, HEAD_DIM, lane);
+          multiplyRows(qAt, i, count, lastRow, false, lane);
+          multiplyRows(qAt, i, count, lastRow, true, lane);
           // 5. P, 6. dS; lse and delta are loaded for as many rows as there are lanes
           for (var first = 0; first < count; first += SUBGROUP) {
             let statistics = packedQ[qAt + u32(min(i + first + i32(lane), lastRow)) * qStride + 2u * ROW_VECTORS];
@@ -327,8 +371,8 @@ fn attentionBackwardSubgroups(@builtin(workgroup_id) workgroup: vec3u, @builtin(
             }
           }
           // 8. dV += Pᵀ·dout and dK += dSᵀ·Q
-          addOuterRows(qAt, i, count, lastRow, HEAD_DIM, lane);
-          addOuterRows(qAt, i, count, lastRow, 0u, lane);
+          addOuterRows(qAt, i, count, lastRow, true, lane);
+          addOuterRows(qAt, i, count, lastRow, false, lane);
           // 7. dQ += dS·K, 9. in memory, one row after the other: what repeats the last row adds 0 to it
           for (var n = 0; n < count; n++) {
             let at = dqAt + u32(min(i + n, lastRow)) * ROW_VECTORS;
