@@ -1,5 +1,5 @@
 import { inChild } from '../child'
-import { type Contender, type WebGPUVariant, webgpuPeers, webgpuVariants } from '../job'
+import { type Contender, webgpuPeers, webgpuVariants } from '../job'
 import { matrixUnits, openWebGPU, typeOf } from './backend'
 
 /** What WebGPU runs on here. */
@@ -8,7 +8,8 @@ export interface Adapter {
   /** The processor does the work of the GPU. */
   readonly software: boolean
   readonly f16: boolean
-  readonly subgroupMatrix: boolean
+  /** The matrices that it multiplies, of each type that it does: `f16 16×16×16`, empty if of none. */
+  readonly subgroupMatrix: string
 }
 
 export const webgpuContenders: readonly Contender[] = [...webgpuVariants, 'standard-webgpu', ...webgpuPeers]
@@ -21,21 +22,21 @@ export function findAdapter(): Promise<Adapter | string> {
 }
 
 export async function describeAdapter(): Promise<Adapter> {
-  const backend = await openWebGPU('webgpu')
-  const { device, info } = backend
-  const has = (feature: string) => (device.features as ReadonlySet<string>).has(feature)
+  const { device, info } = await openWebGPU('webgpu:subgroup-matrix')
+  const { f16, subgroupMatrix } = info.features
   return {
     device: info.device,
     software: device.adapterInfo.isFallbackAdapter,
-    f16: has('shader-f16'),
-    subgroupMatrix: has('chromium-experimental-subgroup-matrix'),
+    f16: f16 === true,
+    subgroupMatrix: String(subgroupMatrix || ''),
   }
 }
 
 /** Why a contender cannot run on it, or null. */
 export function lackOf(adapter: Adapter | string, contender: Contender): string | null {
   if (typeof adapter === 'string') return adapter
-  if (typeOf(contender as WebGPUVariant) === 'f16' && !adapter.f16) return `${adapter.device} lacks shader-f16`
-  if (matrixUnits(contender) && !adapter.subgroupMatrix) return `${adapter.device} lacks subgroup matrices`
+  const type = typeOf(contender)
+  if (type === 'f16' && !adapter.f16) return `${adapter.device} lacks shader-f16`
+  if (matrixUnits(contender) && !adapter.subgroupMatrix.includes(type)) return `${adapter.device} lacks subgroup matrices of ${type}`
   return null
 }

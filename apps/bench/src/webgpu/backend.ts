@@ -1,4 +1,4 @@
-import { createWebGPUBackend, type WebGPUBackend, type WebGPUBackendOptions } from '@tilegrad/kernels-webgpu'
+import { createWebGPUBackend, type WebGPUBackend } from '@tilegrad/kernels-webgpu'
 import type { ElementType } from '../check'
 import { type Contender, type WebGPUVariant, webgpuVariants } from '../job'
 
@@ -23,10 +23,6 @@ function variantsOf(contender: Contender): readonly string[] {
 /** The adapter that all contenders of a run ask for. */
 export const powerPreference = 'high-performance'
 
-export async function openWebGPU(contender: WebGPUVariant): Promise<WebGPUBackend> {
-  const options: WebGPUBackendOptions & { readonly subgroupMatrix?: boolean } = {
-    powerPreference,
-    ...(matrixUnits(contender) && { subgroupMatrix: true }),
-  }
-  return createWebGPUBackend(options)
+export function openWebGPU(contender: WebGPUVariant): Promise<WebGPUBackend> {
+  return createWebGPUBackend({ powerPreference, subgroupMatrix: matrixUnits(contender) })
 }

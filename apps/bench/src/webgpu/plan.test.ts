@@ -3,8 +3,8 @@ import type { Planned } from '../plan'
 import { type Adapter, lackOf, webgpuContenders } from './adapter'
 import { defaultWebGPU, planWebGPU } from './plan'
 
-const software: Adapter = { device: 'lavapipe', software: true, f16: true, subgroupMatrix: false }
-const gpu: Adapter = { device: 'a GPU', software: false, f16: true, subgroupMatrix: true }
+const software: Adapter = { device: 'lavapipe', software: true, f16: true, subgroupMatrix: '' }
+const gpu: Adapter = { device: 'a GPU', software: false, f16: true, subgroupMatrix: 'f16 16×16×16, f32 8×8×8' }
 const filters = {
   contenders: webgpuContenders,
   seqlens: undefined,
@@ -34,8 +34,8 @@ it('on an adapter in software, N goes to 4096, and what it lacks is said once', 
   expect(names(rows)).toContain('webgpu-small: forward B 4 N 256 H 8 D 64 full, enqueued, webgpu')
   const missing = rows.filter(({ impossible }) => impossible !== null)
   expect(missing.map(({ subject, impossible }) => [subject.contender, impossible])).toEqual([
-    ['webgpu:subgroup-matrix', 'lavapipe lacks subgroup matrices'],
-    ['webgpu:f16+subgroup-matrix', 'lavapipe lacks subgroup matrices'],
+    ['webgpu:subgroup-matrix', 'lavapipe lacks subgroup matrices of f32'],
+    ['webgpu:f16+subgroup-matrix', 'lavapipe lacks subgroup matrices of f16'],
   ])
   expect(rows.some(({ subject }) => Number(subject.parameters.seqlenQ) > 4096)).toBe(false)
   expect(new Set(names(rows)).size).toBe(rows.length)
@@ -51,7 +51,10 @@ it('on a GPU, N goes to 16,384, in both types, with and without subgroup matrice
   expect(rows.some((name) => /backward .*(ort-webgpu-mha)/.test(name) || /: backward .*(jax|standard)/.test(name))).toBe(false)
 })
 
-it('f16 needs shader-f16', () => {
+it('f16 needs shader-f16, and matrix units are of one type', () => {
+  const nvidia = { ...gpu, subgroupMatrix: 'f16 16×16×16' }
+  expect(lackOf(nvidia, 'webgpu:subgroup-matrix')).toBe('a GPU lacks subgroup matrices of f32')
+  expect(lackOf(nvidia, 'webgpu:f16+subgroup-matrix')).toBeNull()
   expect(lackOf({ ...software, f16: false }, 'webgpu:f16')).toBe('lavapipe lacks shader-f16')
   expect(lackOf({ ...gpu, f16: false }, 'webgpu:f16+subgroup-matrix')).toBe('a GPU lacks shader-f16')
   expect(lackOf(software, 'standard-webgpu')).toBeNull()
