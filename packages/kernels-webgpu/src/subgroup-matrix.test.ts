@@ -29,16 +29,27 @@ async function createEmulated(units: MatrixUnits): Promise<WebGPUBackend> {
   return new WebGPUBackend({ name: 'webgpu', device: 'emulated', driver: 'emulated', features }, device, true, {}, units)
 }
 
-const cases = conformanceCases({ dtypes: ['f32', 'f16'], sizes: 'small' })
+const cases = conformanceCases({ dtypes: ['f32', 'f16'], sizes: 'full' })
 
 /** Kernels that multiply by subgroup matrices. */
-const usesMatrices = /^(matmul|attention|gqa)/
-/** What the emulation runs: a variant of a shader takes a software adapter seconds to compile, and minutes where others use the processor too. */
-const emulatedCases = /^matmul (f16: 17×33×65( aᵀ)?( bᵀ)?( alpha \S+ biasGelu)?$|f16: 64×64×64 alpha \S+ bias|f32: \[3\] × 20×50×31)/
-const TIMEOUT = 300_000
+const usesMatrices = /^(matmul|attention)/
+/** What the emulation runs: every variant, few cases, as a software adapter takes seconds to compile a variant, and minutes where others use the processor too. */
+const emulatedCases = [
+  /^matmul f16: (17×33×65( aᵀ)?( bᵀ)?( alpha \S+ biasGelu)?$|64×64×64 alpha \S+ bias)/,
+  /^matmul f32: \[3\] × 20×50×31/,
+  /^attention f(16|32): B 1 Sq 70 Sk 133 H 2\/1 D 32( {"causal":true}| {"windowSize":\[37,21\]}| logits × 60)?$/,
+  /^attention f16: B 1 Sq 70 Sk (133|700) H 2\/1 D 32 ({"softcap":2}|keys "(rising|falling)")$/,
+  /^attention ALiBi f16: B 1 Sq 70 Sk 133 H 4\/2 D 32 {"causal":true,"softcap":3}/,
+  /^attention bias f16: B 2 Sq 37 Sk 133 H 4\/2 D 32 (bias {"axes":"BHQK"}$|.*"hidden":"rows")/,
+  /^attention sink f16: B 1 Sq 70 Sk 133 H 4\/2 D 32 ({"causal":true} )?sink/,
+  /^attention dropout f16: B 1 Sq 61 Sk 133 H 4\/2 D (32|40\/17) /,
+  /^attention varlen f16: varlen 65×65 1×130 70×33 17×64 H 2\/1 D (32|40\/72)/,
+  /^attention block mask f16: B (1|2) Sq (130|200) /,
+]
+const TIMEOUT = 600_000
 
 const emulated = EMULATED_UNITS.map((units) => [`on ${describeUnits(units)}`, () => createEmulated(units), emulatedCases] as const)
-const onDevice = [`on ${shapes}`, () => createWebGPUBackend({ subgroupMatrix: true }), usesMatrices] as const
+const onDevice = [`on ${shapes}`, () => createWebGPUBackend({ subgroupMatrix: true }), [usesMatrices]] as const
 
 describe.each(shapes ? [...emulated, onDevice] : emulated)('%s', (_name, create, chosen) => {
   let backend: WebGPUBackend
@@ -46,7 +57,7 @@ describe.each(shapes ? [...emulated, onDevice] : emulated)('%s', (_name, create,
     backend = await create()
   })
   afterAll(() => backend?.dispose())
-  for (const { group, name, run } of cases.filter((of) => chosen.test(`${of.group}: ${of.name}`))) {
+  for (const { group, name, run } of cases.filter(({ group, name }) => chosen.some((pattern) => pattern.test(`${group}: ${name}`)))) {
     it(`${group}: ${name}`, () => run(backend, oracle), TIMEOUT)
   }
 })

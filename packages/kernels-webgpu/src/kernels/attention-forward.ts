@@ -6,6 +6,7 @@ import subgroupsText from '../shaders/attention-forward-subgroups.wgsl'
 import mergeText from '../shaders/attention-merge.wgsl'
 import { attentionForwardLibraries, attentionForwardRowsLibraries } from '../shaders/libraries'
 import type { WebGPUTensor } from '../tensor'
+import { dispatchMatrixForward, type MatrixRows, matrixForward } from './attention-forward-subgroup-matrix'
 import { packRows } from './attention-pack-rows'
 import { type Heads, headParams, headsOf, isGeneral, pack, planesOf, type SharedBindings, sharedBindings } from './attention-problem'
 import { type ForwardTile, forwardTile, PLAIN_TILES, SUBGROUP_TILES, vectorsMade, vectorsOf } from './attention-tiles'
@@ -61,18 +62,54 @@ interface Operands {
 function runForward(ctx: KernelContext, problem: AttentionProblem, q: Tensor, k: Tensor, v: Tensor, out: WebGPUTensor, lse: WebGPUTensor) {
   const { totalQ, nHeads, headDimV } = problem
   if (totalQ === 0) return
-  const tile = forwardTile(ctx, problem)
-  const operands = operandsOf(ctx, problem, q, k, v)
+  const { tile, enqueue } = planOf(ctx, problem, q, k, v)
   const shared = sharedBindings(ctx, problem)
   const nSplits = splitsFor(problem, tile)
   if (nSplits === 1) {
-    dispatch(ctx, problem, tile, shared, operands, out, lse, 1)
+    enqueue(shared, out, lse, 1)
     return
   }
   const partialOut = ctx.temporary([nSplits, totalQ, nHeads, headDimV])
   const partialLse = ctx.temporary([nSplits, totalQ, nHeads])
-  dispatch(ctx, problem, tile, shared, operands, partialOut, partialLse, nSplits)
+  enqueue(shared, partialOut, partialLse, nSplits)
   merge(ctx, problem, shared, partialOut, partialLse, out, lse, nSplits)
+}
+
+/** How a problem is divided, and what computes it: `out` and `lse` are those of parts if keys are split. */
+interface Plan {
+  readonly tile: Pick<ForwardTile, 'blockM' | 'variant'>
+  readonly enqueue: (shared: SharedBindings, out: Tensor, lse: Tensor, nSplits: number) => void
+}
+
+function planOf(ctx: KernelContext, problem: AttentionProblem, q: Tensor, k: Tensor, v: Tensor): Plan {
+  const matrix = ctx.attentionTiles.forward === undefined ? matrixForward(ctx, problem) : undefined
+  if (matrix) {
+    const rows = rowsOf(ctx, problem, { q, k, v })
+    const enqueue: Plan['enqueue'] = (...into) => dispatchMatrixForward(ctx, problem, matrix, rows, ...into)
+    return { tile: { blockM: matrix.blockM, variant: 'plain' }, enqueue }
+  }
+  const tile = forwardTile(ctx, problem)
+  const operands = operandsOf(ctx, problem, q, k, v)
+  return { tile, enqueue: (...into) => dispatch(ctx, problem, tile, operands, ...into) }
+}
+
+/** q, k and v in rows of whole vectors: as they are where they come in fours, else in f32 copies. */
+function rowsOf(ctx: KernelContext, problem: AttentionProblem, { q, k, v }: Readonly<Record<'q' | 'k' | 'v', Tensor>>): MatrixRows {
+  const { totalQ, totalK, seqlenQ, seqlenK, headDim, headDimV, dtype } = problem
+  const [qHeads, kHeads, vHeads] = [headsOf(ctx, q), headsOf(ctx, k), headsOf(ctx, v)]
+  if (inFours(headDim, headDimV, [qHeads, kHeads, vHeads])) return { element: dtype as 'f32' | 'f16', q: qHeads, k: kHeads, v: vHeads }
+  const [queries, keys] = [
+    { seqlen: seqlenQ, rows: totalQ },
+    { seqlen: seqlenK, rows: totalK },
+  ]
+  return { element: 'f32', q: packedHeads(ctx, q, queries), k: packedHeads(ctx, k, keys), v: packedHeads(ctx, v, keys) }
+}
+
+/** Whether every head of every row begins at, and has, a multiple of four elements. */
+function inFours(headDim: number, headDimV: number, tensors: readonly Heads[]): boolean {
+  return tensors.every(({ start, batchStride, rowStride, headStride }) =>
+    [headDim, headDimV, start, batchStride, rowStride, headStride].every((value) => value % 4 === 0),
+  )
 }
 
 function operandsOf(ctx: KernelContext, problem: AttentionProblem, q: Tensor, k: Tensor, v: Tensor): Operands {
@@ -85,10 +122,8 @@ function operandsOf(ctx: KernelContext, problem: AttentionProblem, q: Tensor, k:
   const packedK = totalK === 0 ? ctx.placeholder : ctx.temporary([nHeadsK, planes, totalK, 4])
   if (totalK > 0) pack(ctx, k, keys, packedK as WebGPUTensor, 0, planes)
   const [qHeads, vHeads] = [headsOf(ctx, q), headsOf(ctx, v)]
-  const inFours = [qHeads, vHeads].every(({ start, batchStride, rowStride, headStride }) =>
-    [headDim, headDimV, start, batchStride, rowStride, headStride].every((value) => value % 4 === 0),
-  )
-  if (inFours || totalK === 0) return { element: dtype as 'f32' | 'f16', q: qHeads, v: vHeads, packedK }
+  if (inFours(headDim, headDimV, [qHeads, vHeads]) || totalK === 0)
+    return { element: dtype as 'f32' | 'f16', q: qHeads, v: vHeads, packedK }
   return { element: 'f32', q: packedHeads(ctx, q, queries), v: packedHeads(ctx, v, keys), packedK }
 }
 
@@ -106,8 +141,8 @@ function dispatch(
   ctx: KernelContext,
   problem: AttentionProblem,
   tile: ForwardTile,
-  { params, ...bindings }: SharedBindings,
   { element, q, v, packedK }: Operands,
+  { params, ...bindings }: SharedBindings,
   out: Tensor,
   lse: Tensor,
   nSplits: number,
@@ -176,7 +211,7 @@ const ENOUGH_WORKGROUPS = { plain: 96, subgroups: 8 }
 const KEYS_OF_SPLIT = 256
 
 /** Parts of the keys: one, unless batch × heads × query blocks cannot fill the device. Sequences of several lengths are not split. */
-function splitsFor({ batchSize, nHeads, seqlenQ, seqlenK, cuSeqlensQ }: AttentionProblem, { blockM, variant }: ForwardTile): number {
+function splitsFor({ batchSize, nHeads, seqlenQ, seqlenK, cuSeqlensQ }: AttentionProblem, { blockM, variant }: Plan['tile']): number {
   if (cuSeqlensQ) return 1
   const workgroups = batchSize * nHeads * Math.ceil(seqlenQ / blockM)
   return Math.max(1, Math.min(Math.floor(ENOUGH_WORKGROUPS[variant] / workgroups), Math.floor(seqlenK / KEYS_OF_SPLIT)))

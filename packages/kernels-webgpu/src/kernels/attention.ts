@@ -5,6 +5,7 @@ import { attentionBackwardKernels, attentionBackwardOptions, attentionBackwardPr
 import { attentionBackwardSubgroups } from './attention-backward-subgroups'
 import { attentionBackwardDbias, attentionBackwardDkdv, attentionBackwardDq } from './attention-backward-tiles'
 import { attentionForwardKernels, attentionForwardShaders, attentionMerge } from './attention-forward'
+import { attentionForwardByEmulatedMatrix, attentionForwardBySubgroupMatrix } from './attention-forward-subgroup-matrix'
 import { attentionInspection, attentionInspectionKernels, attentionRows } from './attention-inspection'
 import { attentionPackRows } from './attention-pack-rows'
 import { attentionInPieces } from './attention-pieces'
@@ -20,6 +21,8 @@ export const attentionShaders: readonly Shader[] = [
   attentionBackwardPreprocess,
   attentionBackwardSubgroups,
   ...attentionForwardShaders,
+  attentionForwardByEmulatedMatrix,
+  attentionForwardBySubgroupMatrix,
   attentionHeads,
   attentionInspection,
   attentionMerge,

@@ -39,42 +39,45 @@ fn timesTogether(count: u32) -> u32 {
   return count + workgroupUniformLoad(&nothing);
 }
 
-fn fourOperands(at: u32) -> vec4f {
-  return vec4f(operands[at]);
+// Few places of the text load or store, in loops: a place is what costs code, and so time to compile.
+
+/// Four vectors from `at` on, `stride` apart.
+fn fourOperands(at: u32, stride: u32) -> mat4x4f {
+  var values: mat4x4f;
+  for (var n = 0u; n < times(4u); n++) {
+    values = mat4x4f(values[1], values[2], values[3], vec4f(operands[at + n * stride]));
+  }
+  return values;
 }
 
 fn leftMatrix(at: u32, stride: u32) -> LeftMatrix {
-  let end = at + 1u;
-  return LeftMatrix(
-    transpose(mat4x4f(fourOperands(at), fourOperands(at + stride), fourOperands(at + 2u * stride), fourOperands(at + 3u * stride))),
-    transpose(mat4x4f(fourOperands(end), fourOperands(end + stride), fourOperands(end + 2u * stride), fourOperands(end + 3u * stride))),
-  );
+  var left: LeftMatrix;
+  for (var n = 0u; n < times(2u); n++) {
+    left = LeftMatrix(left.second, transpose(fourOperands(at + n, stride)));
+  }
+  return left;
 }
 
 fn leftMatrixOfColumns(at: u32, stride: u32) -> LeftMatrix {
-  let end = at + 4u * stride;
-  return LeftMatrix(
-    mat4x4f(fourOperands(at), fourOperands(at + stride), fourOperands(at + 2u * stride), fourOperands(at + 3u * stride)),
-    mat4x4f(fourOperands(end), fourOperands(end + stride), fourOperands(end + 2u * stride), fourOperands(end + 3u * stride)),
-  );
-}
-
-/// This lane's element of four rows.
-fn fourRows(at: u32, stride: u32) -> vec4f {
-  let place = at + lane / 4u;
-  let e = lane % 4u;
-  return vec4f(
-    fourOperands(place)[e], fourOperands(place + stride)[e], fourOperands(place + 2u * stride)[e], fourOperands(place + 3u * stride)[e],
-  );
+  var left: LeftMatrix;
+  for (var n = 0u; n < times(2u); n++) {
+    left = LeftMatrix(left.second, fourOperands(at + 4u * n * stride, stride));
+  }
+  return left;
 }
 
 fn rightMatrix(at: u32, stride: u32) -> RightMatrix {
-  return RightMatrix(fourRows(at, stride), fourRows(at + 4u * stride, stride));
+  var right: RightMatrix;
+  for (var n = 0u; n < times(8u); n++) {
+    let element = f32(operands[at + n * stride + lane / 4u][lane % 4u]);
+    right = RightMatrix(vec4f(right.first.yzw, right.second.x), vec4f(right.second.yzw, element));
+  }
+  return right;
 }
 
 fn rightMatrixOfColumns(at: u32, stride: u32) -> RightMatrix {
   let place = at + lane * stride;
-  return RightMatrix(fourOperands(place), fourOperands(place + 1u));
+  return RightMatrix(vec4f(operands[place]), vec4f(operands[place + 1u]));
 }
 
 fn multiplyAdd(left: LeftMatrix, right: RightMatrix, sum: ResultMatrix) -> ResultMatrix {
@@ -82,16 +85,17 @@ fn multiplyAdd(left: LeftMatrix, right: RightMatrix, sum: ResultMatrix) -> Resul
 }
 
 fn loadResult(at: u32, stride: u32) -> ResultMatrix {
-  let place = at + lane / 4u;
-  let e = lane % 4u;
-  return ResultMatrix(vec4f(sums[place][e], sums[place + stride][e], sums[place + 2u * stride][e], sums[place + 3u * stride][e]));
+  var result: ResultMatrix;
+  for (var n = 0u; n < times(4u); n++) {
+    result = ResultMatrix(vec4f(result.column.yzw, sums[at + n * stride + lane / 4u][lane % 4u]));
+  }
+  return result;
 }
 
 fn storeResult(at: u32, stride: u32, result: ResultMatrix) {
-  let place = at + lane / 4u;
-  let e = lane % 4u;
-  sums[place][e] = result.column.x;
-  sums[place + stride][e] = result.column.y;
-  sums[place + 2u * stride][e] = result.column.z;
-  sums[place + 3u * stride][e] = result.column.w;
+  var rest = result.column;
+  for (var n = 0u; n < times(4u); n++) {
+    sums[at + n * stride + lane / 4u][lane % 4u] = rest.x;
+    rest = rest.yzwx;
+  }
 }
