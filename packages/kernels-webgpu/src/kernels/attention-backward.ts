@@ -4,7 +4,8 @@ import { combinations, defineShader } from '../shader'
 import optionsText from '../shaders/attention-backward-options.wgsl'
 import preprocessText from '../shaders/attention-backward-preprocess.wgsl'
 import type { WebGPUTensor } from '../tensor'
-import { backwardPlan } from './attention-backward-plan'
+import { type BackwardPlan, backwardPlan } from './attention-backward-plan'
+import { matrixBackward, sumByMatrices } from './attention-backward-subgroup-matrix'
 import { type Packed, sumBySubgroups } from './attention-backward-subgroups'
 import { biasGradients, sumByTiles } from './attention-backward-tiles'
 import { packRows, unpackRows } from './attention-pack-rows'
@@ -75,13 +76,20 @@ function runBackward(ctx: KernelContext, call: Call): void {
   const packed: Packed = { problem, shared, packedQ, packedK, dqSums, dkdvSums, rowVectors }
   const layout = { headVectors: totalQ * (2 * rowVectors + 1), rowVectors: 2 * rowVectors + 1, firstVector: 2 * rowVectors }
   preprocess(ctx, call, shared, packedQ, layout)
-  const dslopes = plan.variant === 'subgroups' ? sumBySubgroups(ctx, packed, plan.tile) : sumByTiles(ctx, packed, plan.tile)
+  const dslopes = sumGradients(ctx, packed, plan)
   // S carries the softmax scale.
   unpackRows(ctx, dqSums, dq, { ...queries, firstVector: 0 }, softmaxScale)
   unpackRows(ctx, dkdvSums, dk, { ...keys, firstVector: 0 }, softmaxScale)
   unpackRows(ctx, dkdvSums, dv, { ...keys, firstVector: rowVectors }, 1)
   if (dbias) biasGradients(ctx, packed, dbias)
   optionGradients(ctx, call, packedQ, layout, dslopes)
+}
+
+/** dQ, dK and dV in f32, by what the device is best at. @returns [B, Hq, blocks], shares of the gradients of slopes */
+function sumGradients(ctx: KernelContext, packed: Packed, plan: BackwardPlan): WebGPUTensor {
+  const matrix = ctx.attentionTiles.backward === undefined ? matrixBackward(ctx, packed.problem, plan.rowVectors) : undefined
+  if (matrix) return sumByMatrices(ctx, packed, matrix)
+  return plan.variant === 'subgroups' ? sumBySubgroups(ctx, packed, plan.tile) : sumByTiles(ctx, packed, plan.tile)
 }
 
 /** Where lse, delta, slope and sink of the rows lie in packedQ, in vectors of four: from head to head, from row to row, and those of the first row. */

@@ -2,6 +2,12 @@ import type { Kernels } from '@tilegrad/tensor'
 import type { KernelContext } from '../kernel-context'
 import type { Shader } from '../shader'
 import { attentionBackwardKernels, attentionBackwardOptions, attentionBackwardPreprocess } from './attention-backward'
+import {
+  attentionBackwardDkdvByEmulatedMatrix,
+  attentionBackwardDkdvBySubgroupMatrix,
+  attentionBackwardDqByEmulatedMatrix,
+  attentionBackwardDqBySubgroupMatrix,
+} from './attention-backward-subgroup-matrix'
 import { attentionBackwardSubgroups } from './attention-backward-subgroups'
 import { attentionBackwardDbias, attentionBackwardDkdv, attentionBackwardDq } from './attention-backward-tiles'
 import { attentionForwardKernels, attentionForwardShaders, attentionMerge } from './attention-forward'
@@ -16,7 +22,11 @@ type AttentionKernel = 'attentionForward' | 'attentionBackward' | 'attentionRows
 export const attentionShaders: readonly Shader[] = [
   attentionBackwardDbias,
   attentionBackwardDkdv,
+  attentionBackwardDkdvByEmulatedMatrix,
+  attentionBackwardDkdvBySubgroupMatrix,
   attentionBackwardDq,
+  attentionBackwardDqByEmulatedMatrix,
+  attentionBackwardDqBySubgroupMatrix,
   attentionBackwardOptions,
   attentionBackwardPreprocess,
   attentionBackwardSubgroups,
