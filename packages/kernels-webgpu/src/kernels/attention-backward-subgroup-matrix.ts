@@ -1,5 +1,5 @@
 import type { KernelContext, Run } from '../kernel-context'
-import { defineShader, type Shader } from '../shader'
+import { defineShader } from '../shader'
 import dkdvText from '../shaders/attention-backward-dkdv-subgroup-matrix.wgsl'
 import dqText from '../shaders/attention-backward-dq-subgroup-matrix.wgsl'
 import { attentionBackwardLibraries } from '../shaders/libraries'
