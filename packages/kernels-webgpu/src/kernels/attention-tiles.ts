@@ -43,8 +43,8 @@ function subgroupTile(lanes: number, rows: number): ForwardTile {
     name: `subgroups-${rows}`,
     variant: 'subgroups',
     blockM: rows,
-    // 32 rows take twice as long to compile as 16.
-    leastRows: rows === 32 ? 128 : rows / 2 + 1,
+    // Of few rows, smaller blocks occupy more of a processor's threads.
+    leastRows: rows === 32 ? 64 : rows / 2 + 1,
     blockN: 4 * lanes,
     columns: 4 * lanes,
     constants: { SUBGROUPS: true, LANES: lanes, QUADS: rows / 4 },
