@@ -3,6 +3,7 @@ import { BindGroups } from './bind-groups'
 import { type Block, READBACK } from './buffer-pool'
 import type { PipelineSlot } from './pipelines'
 import { Profiler } from './profiler'
+import { restUntil } from './resting'
 
 /** A part of a buffer, as it is bound. */
 export interface Range {
@@ -353,6 +354,7 @@ export class CommandStream {
 
   /** Settles a read or fence with the result of `work`, unless something before it has failed. */
   private settle<T>(work: Promise<T>, { number, promise }: { number: number; promise: Settle<T> }, block?: Block): void {
+    restUntil(work)
     Promise.all([work, this.checked]).then(
       ([value]) => {
         const error = this.failureFor(number) ?? block?.error
