@@ -43,12 +43,19 @@ it('ends on a machine that is busy throughout, and says so', async () => {
   expect(timing).toMatchObject({ retaken: 5, disturbed: 5 })
 })
 
-it('judges the whole of a sample that is many calls', async () => {
-  const work = { call: () => new Promise<void>((resolve) => setTimeout(resolve, 2)), sync: async () => {} }
+it('judges the whole of a sample that is many calls, and its lead-in', async () => {
+  let calls = 0
+  const call = () => {
+    calls++
+    return new Promise<void>((resolve) => setTimeout(resolve, 2))
+  }
+  const work = { call, sync: async () => {} }
   const judged: number[] = []
   const timing = await time(work, { samples: 5, threads: 1 }, () => (seconds) => judged.push(seconds) === 0)
   expect(timing.callsPerSample).toBeGreaterThan(1)
-  expect(judged).toEqual(timing.samples.map((seconds) => seconds * timing.callsPerSample))
+  expect(calls).toBe(2 + 5 * (timing.callsPerSample + Math.floor(timing.callsPerSample / 2)))
+  expect(judged).toHaveLength(5)
+  for (const [i, seconds] of judged.entries()) expect(seconds).toBeGreaterThan((timing.samples[i] as number) * timing.callsPerSample)
 })
 
 it('times calls alone, or each with its answer', async () => {

@@ -29,6 +29,11 @@ export interface TimingOptions {
 }
 
 const minSampleSeconds = 0.05
+/**
+ * Calls before a sample, as a share of its own, that are not timed: threads that slept wake up on one core, and the system spreads them after some milliseconds.
+ * A call that is a sample by itself is long against that.
+ */
+const leadIn = 0.5
 /** Few enough calls that none waits for room in a queue, which is not what enqueueing costs. */
 const enqueuedCalls = 256
 /** Until the compiler is done with what runs per call, or calls have taken so long that it must be. */
@@ -44,8 +49,11 @@ export async function time(workload: Workload, options: TimingOptions, watch = w
   const disturbed: number[] = []
   while (clean.length < samples && clean.length + disturbed.length < samples * (1 + retakesPerSample)) {
     const wasDisturbed = watch(threads)
+    const start = performance.now()
+    const before = Math.floor(calls * leadIn)
+    if (until === 'done' && before > 0) await sample(workload, before, until)
     const seconds = await sample(workload, calls, until)
-    ;(wasDisturbed(seconds * calls) ? disturbed : clean).push(seconds)
+    ;(wasDisturbed((performance.now() - start) / 1e3) ? disturbed : clean).push(seconds)
   }
   const missing = samples - clean.length
   const fillers = disturbed.sort((a, b) => a - b).slice(0, missing)
