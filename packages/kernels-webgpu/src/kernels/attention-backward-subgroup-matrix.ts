@@ -1,12 +1,11 @@
-import type { KernelContext, Run } from '../kernel-context'
+import type { KernelContext } from '../kernel-context'
 import { defineShader } from '../shader'
 import dkdvText from '../shaders/attention-backward-dkdv-subgroup-matrix.wgsl'
 import dqText from '../shaders/attention-backward-dq-subgroup-matrix.wgsl'
 import { attentionBackwardLibraries } from '../shaders/libraries'
 import { MATRIX_UNITS, type MatrixUnit, matrixConstants, matrixLibrary } from '../subgroup-matrix'
 import type { WebGPUTensor } from '../tensor'
-import type { Packed } from './attention-backward-subgroups'
-import { headParams, isGeneral } from './attention-problem'
+import { type Packed, sumByPair } from './attention-backward-packed'
 
 /** How a workgroup's keys (of dK and dV) or rows (of dQ) meet rows or keys, by the prelude's names. */
 interface MatrixTile {
@@ -79,48 +78,14 @@ export function matrixBackward(
   return tile && { unit, tile }
 }
 
-/** Enqueues dK, dV and dQ. @returns [B, Hq, nMBlocks], what each workgroup of dQ gives to the gradient of its head's slope */
+/** Enqueues dK, dV and dQ. @returns see sumByPair */
 export function sumByMatrices(ctx: KernelContext, packed: Packed, { unit, tile }: MatrixBackward): WebGPUTensor {
-  const { problem, shared, packedQ, packedK, dqSums, dkdvSums } = packed
-  const { batchSize, nHeads, nHeadsK, seqlenQ, seqlenK } = problem
-  const { bias, tables } = shared
-  const constants = { GENERAL: isGeneral(problem), ...tile, ...matrixConstants(unit) }
-  const nMBlocks = Math.ceil(seqlenQ / owned(tile))
-  const dslopes = ctx.temporary([batchSize, nHeads, nMBlocks])
-  ctx.clear(dslopes)
-  const most = ctx.limits.maxComputeWorkgroupsPerDimension
-  for (let firstBatch = 0; firstBatch < batchSize; firstBatch += most) {
-    const count = Math.min(most, batchSize - firstBatch)
-    const params = { ...matrixParams(packed, unit), firstBatch, nMBlocks }
-    ctx.run({
-      shader: unit.emulated ? attentionBackwardDkdvByEmulatedMatrix : attentionBackwardDkdvBySubgroupMatrix,
-      entry: 'attentionBackwardDkdv',
-      constants,
-      bindings: { packedQ, packedK, bias, tables, dkdvSums },
-      params,
-      workgroups: [Math.ceil(seqlenK / owned(tile)), nHeadsK, count],
-    })
-    ctx.run({
-      shader: unit.emulated ? attentionBackwardDqByEmulatedMatrix : attentionBackwardDqBySubgroupMatrix,
-      entry: 'attentionBackwardDq',
-      constants,
-      bindings: { packedQ, packedK, bias, tables, dqSums, dslopes },
-      params,
-      workgroups: [nMBlocks, nHeads, count],
-    })
-  }
-  return dslopes
-}
-
-function matrixParams({ shared: { params }, rowVectors }: Packed, { WORKGROUP }: MatrixUnit): Run['params'] {
-  return {
-    ...params,
-    ...headParams('Q', undefined),
-    ...headParams('K', undefined),
-    ...headParams('V', undefined),
-    planes: rowVectors,
-    planesV: rowVectors,
-    nSplits: 1,
-    workgroup: WORKGROUP,
-  }
+  return sumByPair(ctx, packed, {
+    dkdv: unit.emulated ? attentionBackwardDkdvByEmulatedMatrix : attentionBackwardDkdvBySubgroupMatrix,
+    dq: unit.emulated ? attentionBackwardDqByEmulatedMatrix : attentionBackwardDqBySubgroupMatrix,
+    constants: { ...tile, ...matrixConstants(unit) },
+    blockM: owned(tile),
+    blockN: owned(tile),
+    workgroup: unit.WORKGROUP,
+  })
 }

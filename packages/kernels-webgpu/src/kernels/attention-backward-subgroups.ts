@@ -1,11 +1,11 @@
-import type { AttentionBackwardProblem } from '@tilegrad/tensor'
 import type { KernelContext } from '../kernel-context'
 import { defineShader } from '../shader'
 import text from '../shaders/attention-backward-subgroups.wgsl'
 import { attentionBackwardLibraries } from '../shaders/libraries'
 import type { WebGPUTensor } from '../tensor'
+import { type Packed, packedParams } from './attention-backward-packed'
 import { SUBGROUP_TILES, type SubgroupTile } from './attention-backward-plan'
-import { headParams, isGeneral, type SharedBindings } from './attention-problem'
+import { isGeneral } from './attention-problem'
 
 export const attentionBackwardSubgroups = defineShader(
   'attention-backward-subgroups',
@@ -14,32 +14,15 @@ export const attentionBackwardSubgroups = defineShader(
   attentionBackwardLibraries,
 )
 
-/** What the main kernels of a backward pass read, and what they sum up, in packed rows. */
-export interface Packed {
-  readonly problem: AttentionBackwardProblem
-  readonly shared: SharedBindings
-  /** [Hq, totalQ, 2·rowVectors + 1, 4] */
-  readonly packedQ: WebGPUTensor
-  /** [Hk, totalK, 2·rowVectors, 4] */
-  readonly packedK: WebGPUTensor
-  /** [Hq, totalQ, rowVectors, 4] */
-  readonly dqSums: WebGPUTensor
-  /** [Hk, totalK, 2·rowVectors, 4] */
-  readonly dkdvSums: WebGPUTensor
-  readonly rowVectors: number
-}
-
 /** Enough workgroups for the threads of a processor; with fewer heads, keys are divided, at the price of as many turns. */
 const ENOUGH_WORKGROUPS = 8
 /** ROW_BLOCK of the shader: no more turns than blocks of rows. */
 const ROW_BLOCK = 32
 
 /** @returns [B, Hq, parts], what turns and key blocks give to the gradient of their head's slope */
-export function sumBySubgroups(
-  ctx: KernelContext,
-  { problem, shared: { params, bias, tables }, packedQ, packedK, dqSums, dkdvSums, rowVectors }: Packed,
-  tile: SubgroupTile,
-): WebGPUTensor {
+export function sumBySubgroups(ctx: KernelContext, packed: Packed, tile: SubgroupTile): WebGPUTensor {
+  const { problem, shared, packedQ, packedK, dqSums, dkdvSums } = packed
+  const { bias, tables } = shared
   const { batchSize, nHeads, nHeadsK, seqlenQ, seqlenK } = problem
   const nNBlocks = Math.ceil(seqlenK / (4 * tile.SUBGROUP))
   const wanted = Math.ceil(ENOUGH_WORKGROUPS / (batchSize * nHeadsK))
@@ -56,17 +39,11 @@ export function sumBySubgroups(
         constants: { GENERAL: isGeneral(problem), SUBGROUPS: true, ...tile },
         bindings: { packedQ, packedK, bias, tables, dqSums, dkdvSums, dslopes },
         params: {
-          ...params,
-          ...headParams('Q', undefined),
-          ...headParams('K', undefined),
-          ...headParams('V', undefined),
-          planes: rowVectors,
-          planesV: rowVectors,
+          ...packedParams(packed, tile.SUBGROUP),
           firstBatch,
           nMBlocks: nNBlocks,
           nSplits,
           turn,
-          workgroup: tile.SUBGROUP,
         },
         workgroups: [nSplits, nHeadsK, Math.min(most, batchSize - firstBatch)],
       })

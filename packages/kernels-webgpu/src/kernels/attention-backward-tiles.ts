@@ -1,13 +1,13 @@
-import type { KernelContext, Run } from '../kernel-context'
+import type { KernelContext } from '../kernel-context'
 import { defineShader } from '../shader'
 import dbiasText from '../shaders/attention-backward-dbias.wgsl'
 import dkdvText from '../shaders/attention-backward-dkdv.wgsl'
 import dqText from '../shaders/attention-backward-dq.wgsl'
 import { attentionBackwardTilesLibraries } from '../shaders/libraries'
 import type { WebGPUTensor } from '../tensor'
+import { type Packed, packedParams, sumByPair } from './attention-backward-packed'
 import { BACKWARD_BLOCK, BACKWARD_TILES, type BackwardTile } from './attention-backward-plan'
-import type { Packed } from './attention-backward-subgroups'
-import { axesOf, headParams, isGeneral } from './attention-problem'
+import { axesOf } from './attention-problem'
 
 const variants = BACKWARD_TILES.flatMap((tile) => [false, true].map((GENERAL) => ({ GENERAL, ...tile })))
 export const attentionBackwardDkdv = defineShader('attention-backward-dkdv', dkdvText, variants, attentionBackwardTilesLibraries)
@@ -19,50 +19,16 @@ export const attentionBackwardDbias = defineShader(
   attentionBackwardTilesLibraries,
 )
 
-/** @returns [B, Hq, nMBlocks], what each workgroup of dQ gives to the gradient of its head's slope */
+/** Enqueues dK, dV and dQ. @returns see sumByPair */
 export function sumByTiles(ctx: KernelContext, packed: Packed, tile: BackwardTile): WebGPUTensor {
-  const { problem, shared, packedQ, packedK, dqSums, dkdvSums } = packed
-  const { batchSize, nHeads, nHeadsK, seqlenQ, seqlenK } = problem
-  const { bias, tables } = shared
-  const constants = { GENERAL: isGeneral(problem), ...tile }
-  const nMBlocks = Math.ceil(seqlenQ / BACKWARD_BLOCK.m)
-  const dslopes = ctx.temporary([batchSize, nHeads, nMBlocks])
-  ctx.clear(dslopes)
-  const most = ctx.limits.maxComputeWorkgroupsPerDimension
-  for (let firstBatch = 0; firstBatch < batchSize; firstBatch += most) {
-    const count = Math.min(most, batchSize - firstBatch)
-    const params = { ...tileParams(packed, tile), firstBatch, nMBlocks }
-    ctx.run({
-      shader: attentionBackwardDkdv,
-      entry: 'attentionBackwardDkdv',
-      constants,
-      bindings: { packedQ, packedK, bias, tables, dkdvSums },
-      params,
-      workgroups: [Math.ceil(seqlenK / BACKWARD_BLOCK.n), nHeadsK, count],
-    })
-    ctx.run({
-      shader: attentionBackwardDq,
-      entry: 'attentionBackwardDq',
-      constants,
-      bindings: { packedQ, packedK, bias, tables, dqSums, dslopes },
-      params,
-      workgroups: [nMBlocks, nHeads, count],
-    })
-  }
-  return dslopes
-}
-
-function tileParams({ shared: { params }, rowVectors }: Packed, { WORKGROUP }: BackwardTile): Run['params'] {
-  return {
-    ...params,
-    ...headParams('Q', undefined),
-    ...headParams('K', undefined),
-    ...headParams('V', undefined),
-    planes: rowVectors,
-    planesV: rowVectors,
-    nSplits: 1,
-    workgroup: WORKGROUP,
-  }
+  return sumByPair(ctx, packed, {
+    dkdv: attentionBackwardDkdv,
+    dq: attentionBackwardDq,
+    constants: { ...tile },
+    blockM: BACKWARD_BLOCK.m,
+    blockN: BACKWARD_BLOCK.n,
+    workgroup: tile.WORKGROUP,
+  })
 }
 
 /** The gradient of bias, whatever the other gradients were computed by. */
@@ -76,7 +42,7 @@ export function biasGradients(ctx: KernelContext, packed: Packed, dbias: WebGPUT
     entry: 'attentionBackwardDbias',
     constants: { GENERAL: true, ...tile },
     bindings: { packedQ, packedK, bias: shared.bias, tables: shared.tables, dbias },
-    params: { ...tileParams(packed, tile), firstBatch: 0, nMBlocks: 0 },
+    params: { ...packedParams(packed, tile.WORKGROUP), firstBatch: 0, nMBlocks: 0 },
     workgroups: [
       keys ? Math.ceil(seqlenK / BACKWARD_BLOCK.n) : 1,
       rows ? Math.ceil(seqlenQ / BACKWARD_BLOCK.m) : 1,

@@ -2,7 +2,7 @@ import type { AttentionProblem, Tensor } from '@tilegrad/tensor'
 import type { KernelContext } from '../kernel-context'
 import { type Constants, defineShader, type Shader } from '../shader'
 import text from '../shaders/attention-forward-subgroup-matrix.wgsl'
-import { attentionLibraries } from '../shaders/libraries'
+import { attentionForwardLibraries } from '../shaders/libraries'
 import { MATRIX_UNITS, type MatrixUnit, matrixConstants, matrixLibrary } from '../subgroup-matrix'
 import { type Heads, headParams, isGeneral, planesOf, type SharedBindings } from './attention-problem'
 
@@ -64,7 +64,7 @@ const define = (emulated: boolean) =>
         ),
       ),
     ),
-    [matrixLibrary(emulated), ...attentionLibraries],
+    [matrixLibrary(emulated), ...attentionForwardLibraries],
   )
 
 export const attentionForwardBySubgroupMatrix = define(false)

@@ -165,7 +165,7 @@ fn attentionForward(
   var started = false;
   var turn = 0u;
 
-  let visited = partOf(visitedKeys(sequence, rowBegin, min(rowEnd, sequence.seqlenQ)), split);
+  let visited = partOf(visitedKeys(sequence, rowBegin, min(rowEnd, sequence.seqlenQ)), split, BLOCK_N);
   let runs = runsOfRows(b, h, rowBegin);
   for (var number = runs.begin; number < runs.end; number++) {
     let run = keysOfRun(number, visited, BLOCK_N);
@@ -323,24 +323,9 @@ fn attentionForward(
       let column = chunk * BLOCK_N + 4u * (at % KEY_VECTORS);
       if (outRow < sequence.seqlenQ) {
         let values = sums[at / KEY_VECTORS * S_STRIDE + at % KEY_VECTORS] * rescale[at / KEY_VECTORS];
-        let place = (rows + u32(sequence.beginQ + outRow) * params.nHeads + h) * params.headDimV + column;
-        for (var e = 0u; e < 4u && column + e < params.headDimV; e++) {
-          out[place + e] = OutElement(values[e]);
-        }
+        storeOut(rows + u32(sequence.beginQ + outRow) * params.nHeads + h, column, values);
       }
     }
     workgroupBarrier();
   }
-}
-
-/// One of nSplits parts of the keys, in whole tiles.
-fn partOf(keys: Range, split: u32) -> Range {
-  if (params.nSplits == 1u) {
-    return keys;
-  }
-  let first = keys.begin / BLOCK_N;
-  let tiles = max(0, (keys.end + BLOCK_N - 1) / BLOCK_N - first);
-  let begin = first + tiles * i32(split) / i32(params.nSplits);
-  let end = first + tiles * i32(split + 1u) / i32(params.nSplits);
-  return Range(max(keys.begin, begin * BLOCK_N), min(keys.end, end * BLOCK_N));
 }
