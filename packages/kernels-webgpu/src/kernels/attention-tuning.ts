@@ -1,4 +1,4 @@
-import type { Backend, DType } from '@tilegrad/tensor'
+import { type Backend, type DType, numel, type Tensor } from '@tilegrad/tensor'
 import type { KernelContext } from '../kernel-context'
 import { forwardTiles, shapeClass } from './attention-tiles'
 
@@ -32,7 +32,7 @@ export async function tuneAttention(backend: Backend, ctx: KernelContext, shape:
     [batchSize, seqlenQ, nHeads, headDim],
     [batchSize, seqlenK, nHeadsK, headDim],
     [batchSize, seqlenK, nHeadsK, headDimV],
-  ].map((size) => backend.zeros(size, dtype))
+  ].map((size) => someTensor(backend, size, dtype))
   const [q, k, v] = inputs as [(typeof inputs)[0], (typeof inputs)[0], (typeof inputs)[0]]
   const milliseconds: Record<string, number> = {}
   try {
@@ -60,4 +60,16 @@ export async function tuneAttention(backend: Backend, ctx: KernelContext, shape:
   const [fastest] = Object.entries(milliseconds).sort(([, a], [, b]) => a - b)
   if (fastest) ctx.measuredTiles.set(key, fastest[0])
   return milliseconds
+}
+
+/** Elements between −1 and 1 that differ: processors are faster with zeros. */
+function someTensor(backend: Backend, shape: readonly number[], dtype: DType): Tensor {
+  const exact = backend.tensor(
+    Float32Array.from({ length: numel(shape) }, (_, i) => Math.sin(i * i)),
+    shape,
+  )
+  if (dtype === 'f32') return exact
+  const cast = backend.kernels.cast(exact, dtype)
+  exact.dispose()
+  return cast
 }
