@@ -170,9 +170,9 @@ test('attentionTiles: an unknown name is refused at once, one that cannot do a c
   )
   const lanes = backend.context.subgroupSizes
   if (lanes?.min === lanes?.max && lanes) {
-    await withTiles({ forward: 'subgroups-32' }, async (chosen) => {
+    await withTiles({ forward: 'software-32' }, async (chosen) => {
       const q = chosen.zeros([1, 2, 1, 256])
-      expect(() => chosen.kernels.attentionForward(q, q, q)).toThrow(/attentionTiles 'subgroups-32' here: this call can have .*plain/)
+      expect(() => chosen.kernels.attentionForward(q, q, q)).toThrow(/attentionTiles 'software-32' here: this call can have .*plain/)
     })
   }
 })

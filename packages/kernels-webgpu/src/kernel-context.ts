@@ -13,9 +13,9 @@ export interface View {
 
 /** Which tiles attention uses, where that is not left to it. Tiles differ in the order of their sums: each gives the same bits every time, and no two give the same. */
 export interface AttentionTiles {
-  /** For attentionForward: a tile by its name (`plain-32x32`), or the best of a variant (`plain`, `subgroups`). */
+  /** For attentionForward: a tile by its name (`plain-32x32`), or the best of a variant (`plain`, `software`). */
   readonly forward?: string
-  /** For attentionBackward: `plain` or `subgroups`. */
+  /** For attentionBackward: `plain` or `software`. */
   readonly backward?: string
 }
 

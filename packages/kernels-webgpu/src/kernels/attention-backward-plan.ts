@@ -19,7 +19,7 @@ export const BACKWARD_TILES: readonly BackwardTile[] = [
 export const BACKWARD_BLOCK = { m: 64, n: 32 }
 
 /** The same for subgroups of a known size: see shaders/attention-backward-subgroups.wgsl. */
-export interface SubgroupTile {
+export interface SoftwareTile {
   /** Lanes. Each owns four keys. */
   readonly SUBGROUP: number
   /** Query rows of a turn of the loop. */
@@ -29,31 +29,31 @@ export interface SubgroupTile {
 }
 
 /** Sizes of subgroups of adapters in software, and the head dims that rows are padded to. */
-const SUBGROUP_SIZES = [4, 8]
-const SUBGROUP_HEAD_DIMS = [32, 64, 128]
+const SOFTWARE_SIZES = [4, 8]
+const SOFTWARE_HEAD_DIMS = [32, 64, 128]
 
-export const SUBGROUP_TILES: readonly SubgroupTile[] = SUBGROUP_SIZES.flatMap((SUBGROUP) =>
-  SUBGROUP_HEAD_DIMS.map((headDim) => ({ SUBGROUP, ROWS: 2, VECTORS: headDim / 4 / SUBGROUP })),
+export const SOFTWARE_TILES: readonly SoftwareTile[] = SOFTWARE_SIZES.flatMap((SUBGROUP) =>
+  SOFTWARE_HEAD_DIMS.map((headDim) => ({ SUBGROUP, ROWS: 2, VECTORS: headDim / 4 / SUBGROUP })),
 )
 
 /** How a backward pass goes. Rows of its operands are packed in `rowVectors` vectors of four elements. */
 export type BackwardPlan = { readonly rowVectors: number } & (
   | { readonly variant: 'plain'; readonly tile: BackwardTile }
-  | { readonly variant: 'subgroups'; readonly tile: SubgroupTile }
+  | { readonly variant: 'software'; readonly tile: SoftwareTile }
 )
 
 /** Values of `AttentionTiles.backward`. */
-export const BACKWARD_VARIANTS: readonly string[] = ['plain', 'subgroups']
+export const BACKWARD_VARIANTS: readonly string[] = ['plain', 'software']
 
 /** The plans that a device can have for rows of these head dims, the preferred one first. */
 export function backwardPlans(ctx: KernelContext, headDim: number, headDimV: number): BackwardPlan[] {
   const needed = Math.ceil(Math.max(headDim, headDimV) / 4)
   const { min, max } = ctx.subgroupSizes ?? {}
-  const subgroups = SUBGROUP_TILES.filter(({ SUBGROUP }) => SUBGROUP === min && SUBGROUP === max).map(
-    (tile): BackwardPlan => ({ variant: 'subgroups', tile, rowVectors: tile.VECTORS * tile.SUBGROUP }),
+  const software = SOFTWARE_TILES.filter(({ SUBGROUP }) => SUBGROUP === min && SUBGROUP === max).map(
+    (tile): BackwardPlan => ({ variant: 'software', tile, rowVectors: tile.VECTORS * tile.SUBGROUP }),
   )
   const plain = BACKWARD_TILES.map((tile): BackwardPlan => ({ variant: 'plain', tile, rowVectors: (tile.VECTORS * tile.WORKGROUP) / 8 }))
-  return [subgroups, plain].flatMap((plans) => plans.find(({ rowVectors }) => rowVectors >= needed) ?? [])
+  return [software, plain].flatMap((plans) => plans.find(({ rowVectors }) => rowVectors >= needed) ?? [])
 }
 
 /** The plan of a call. @throws UnsupportedError if options ask for a variant that cannot do it */

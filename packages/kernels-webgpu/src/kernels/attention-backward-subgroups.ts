@@ -4,13 +4,13 @@ import text from '../shaders/attention-backward-subgroups.wgsl'
 import { attentionBackwardLibraries } from '../shaders/libraries'
 import type { WebGPUTensor } from '../tensor'
 import { type Packed, packedParams } from './attention-backward-packed'
-import { SUBGROUP_TILES, type SubgroupTile } from './attention-backward-plan'
+import { SOFTWARE_TILES, type SoftwareTile } from './attention-backward-plan'
 import { isGeneral } from './attention-problem'
 
 export const attentionBackwardSubgroups = defineShader(
   'attention-backward-subgroups',
   text,
-  SUBGROUP_TILES.flatMap((tile) => [false, true].map((GENERAL) => ({ GENERAL, SUBGROUPS: true, ...tile }))),
+  SOFTWARE_TILES.flatMap((tile) => [false, true].map((GENERAL) => ({ GENERAL, SUBGROUPS: true, ...tile }))),
   attentionBackwardLibraries,
 )
 
@@ -20,7 +20,7 @@ const ENOUGH_WORKGROUPS = 8
 const ROW_BLOCK = 32
 
 /** @returns [B, Hq, parts], what turns and key blocks give to the gradient of their head's slope */
-export function sumBySubgroups(ctx: KernelContext, packed: Packed, tile: SubgroupTile): WebGPUTensor {
+export function sumBySubgroups(ctx: KernelContext, packed: Packed, tile: SoftwareTile): WebGPUTensor {
   const { problem, shared, packedQ, packedK, dqSums, dkdvSums } = packed
   const { bias, tables } = shared
   const { batchSize, nHeads, nHeadsK, seqlenQ, seqlenK } = problem

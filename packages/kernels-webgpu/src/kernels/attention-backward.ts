@@ -90,7 +90,7 @@ function runBackward(ctx: KernelContext, call: Call): void {
 function sumGradients(ctx: KernelContext, packed: Packed, plan: BackwardPlan): WebGPUTensor {
   const matrix = ctx.attentionTiles.backward === undefined ? matrixBackward(ctx, packed.problem, plan.rowVectors) : undefined
   if (matrix) return sumByMatrices(ctx, packed, matrix)
-  return plan.variant === 'subgroups' ? sumBySubgroups(ctx, packed, plan.tile) : sumByTiles(ctx, packed, plan.tile)
+  return plan.variant === 'software' ? sumBySubgroups(ctx, packed, plan.tile) : sumByTiles(ctx, packed, plan.tile)
 }
 
 /** Where lse, delta, slope and sink of the rows lie in packedQ, in vectors of four: from head to head, from row to row, and those of the first row. */

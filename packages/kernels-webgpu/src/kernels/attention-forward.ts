@@ -9,7 +9,7 @@ import type { WebGPUTensor } from '../tensor'
 import { dispatchMatrixForward, type MatrixRows, matrixForward } from './attention-forward-subgroup-matrix'
 import { packRows } from './attention-pack-rows'
 import { type Heads, headParams, headsOf, isGeneral, pack, planesOf, type SharedBindings, sharedBindings } from './attention-problem'
-import { type ForwardTile, forwardTile, PLAIN_TILES, SUBGROUP_TILES, vectorsMade, vectorsOf } from './attention-tiles'
+import { type ForwardTile, forwardTile, PLAIN_TILES, SOFTWARE_TILES, vectorsMade, vectorsOf } from './attention-tiles'
 
 /** Of q and v in fours, and of out, or of its parts when keys are split. Packed q and v are f32. */
 const TYPES = [
@@ -32,7 +32,7 @@ const variantsOf = (tiles: readonly ForwardTile[]) =>
 
 const shaders = {
   plain: defineShader('attention-forward', text, variantsOf(PLAIN_TILES), attentionForwardLibraries),
-  subgroups: defineShader('attention-forward-subgroups', subgroupsText, variantsOf(SUBGROUP_TILES), attentionForwardRowsLibraries),
+  software: defineShader('attention-forward-subgroups', subgroupsText, variantsOf(SOFTWARE_TILES), attentionForwardRowsLibraries),
 }
 export const attentionForwardShaders = Object.values(shaders)
 export const attentionMerge = defineShader('attention-merge', mergeText, combinations({ OutElement: ['f32', 'f16'] }))
@@ -206,7 +206,7 @@ function merge(
 }
 
 /** Workgroups that keep a GPU busy, or the threads of a processor. */
-const ENOUGH_WORKGROUPS = { plain: 96, subgroups: 8 }
+const ENOUGH_WORKGROUPS = { plain: 96, software: 8 }
 /** Keys that a part has at least: a part costs its share of the merge. */
 const KEYS_OF_SPLIT = 256
 

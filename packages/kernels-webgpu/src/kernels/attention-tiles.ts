@@ -6,7 +6,7 @@ import type { Constants } from '../shader'
 export interface ForwardTile {
   /** What options and reports call it. */
   readonly name: string
-  readonly variant: 'plain' | 'subgroups'
+  readonly variant: 'plain' | 'software'
   /** Query rows of a workgroup. */
   readonly blockM: number
   /** Fewer query rows than these are better done by a smaller tile. */
@@ -38,10 +38,10 @@ function plainTile(blockM: number, blockN: number, stage: number, qPlanes: numbe
   }
 }
 
-function subgroupTile(lanes: number, rows: number): ForwardTile {
+function softwareTile(lanes: number, rows: number): ForwardTile {
   return {
-    name: `subgroups-${rows}`,
-    variant: 'subgroups',
+    name: `software-${rows}`,
+    variant: 'software',
     blockM: rows,
     // Of few rows, smaller blocks occupy more of a processor's threads.
     leastRows: rows === 32 ? 64 : rows / 2 + 1,
@@ -62,7 +62,7 @@ export const PLAIN_TILES: readonly ForwardTile[] = [
 ]
 
 /** Sizes of subgroups that they are made for: the ones of adapters in software. */
-export const SUBGROUP_TILES: readonly ForwardTile[] = [4, 8].flatMap((lanes) => [32, 16, 8, 4].map((rows) => subgroupTile(lanes, rows)))
+export const SOFTWARE_TILES: readonly ForwardTile[] = [4, 8].flatMap((lanes) => [32, 16, 8, 4].map((rows) => softwareTile(lanes, rows)))
 
 /** What a call asks of tiles. */
 export interface ForwardShape {
@@ -71,13 +71,13 @@ export interface ForwardShape {
   readonly seqlenQ: number
 }
 
-/** Vectors of V's columns that an invocation holds for each row, a power of two; subgroups have room for as much of q. */
+/** Vectors of V's columns that an invocation holds for each row, a power of two; those in software have room for as much of q. */
 export function vectorsOf({ columns, variant }: ForwardTile, { headDim, headDimV }: ForwardShape): number {
-  const most = variant === 'subgroups' ? Math.max(headDim, headDimV) : headDimV
+  const most = variant === 'software' ? Math.max(headDim, headDimV) : headDimV
   return 2 ** Math.ceil(Math.log2(Math.max(1, most / columns)))
 }
 
-/** Vectors of sums of a lane for which subgroups' tiles are made: more take long to compile, and do not fit into a processor's nearest caches. */
+/** Vectors of sums of a lane for which tiles in software are made: more take long to compile, and do not fit into a processor's nearest caches. */
 const MOST_VECTORS = 64
 
 /** The numbers of vectors for which a tile is made. */
@@ -100,12 +100,12 @@ export function forwardTiles(ctx: KernelContext, shape: ForwardShape): ForwardTi
     ...tiles.filter(({ leastRows }) => seqlenQ >= leastRows),
     ...tiles.filter(({ leastRows }) => seqlenQ < leastRows).reverse(),
   ]
-  return [SUBGROUP_TILES.filter(({ constants }) => constants.LANES === lanes), PLAIN_TILES].flatMap((tiles) => inOrder(tiles.filter(fits)))
+  return [SOFTWARE_TILES.filter(({ constants }) => constants.LANES === lanes), PLAIN_TILES].flatMap((tiles) => inOrder(tiles.filter(fits)))
 }
 
 /** Names that `AttentionTiles.forward` may have. */
 export function forwardTileNames(): string[] {
-  const tiles = [...SUBGROUP_TILES, ...PLAIN_TILES]
+  const tiles = [...SOFTWARE_TILES, ...PLAIN_TILES]
   return [...new Set(tiles.flatMap(({ variant, name }) => [variant, name]))]
 }
 
