@@ -1,16 +1,9 @@
-import type { Block } from './buffer-pool'
-
-interface Binding {
-  readonly index: number
-  readonly block: Block
-  readonly offset: number
-  readonly bytes: number
-}
+import type { Bound } from './command-stream'
 
 /** Bind groups kept for the next step of a training run, which binds the same buffers again; beyond, the oldest goes. */
 const KEPT = 4096
 
-/** Bind groups by layout and ranges of buffers. */
+/** Bind groups by layout, ranges of buffers and textures. */
 export class BindGroups {
   private readonly groups = new Map<string, GPUBindGroup>()
   private readonly layoutIds = new Map<GPUBindGroupLayout, number>()
@@ -18,17 +11,17 @@ export class BindGroups {
   constructor(private readonly device: GPUDevice) {}
 
   /** @param kernel labels a new group, so that the device's messages name it */
-  get(kernel: string, layout: GPUBindGroupLayout, bindings: readonly Binding[]): GPUBindGroup {
+  get(kernel: string, layout: GPUBindGroupLayout, bindings: readonly Bound[]): GPUBindGroup {
     let key = `${kernel} ${this.idOf(layout)}`
-    for (const { block, offset, bytes } of bindings) key += ` ${block.id}:${offset}:${bytes}`
+    for (const bound of bindings) key += 'texture' in bound ? ` ${bound.texture.id}` : ` ${bound.block.id}:${bound.offset}:${bound.bytes}`
     const found = this.groups.get(key)
     if (found) return found
     const group = this.device.createBindGroup({
       label: kernel,
       layout,
-      entries: bindings.map(({ index, block: { buffer }, offset, bytes }) => ({
-        binding: index,
-        resource: { buffer, offset, size: bytes },
+      entries: bindings.map((bound) => ({
+        binding: bound.index,
+        resource: 'texture' in bound ? bound.texture.view : { buffer: bound.block.buffer, offset: bound.offset, size: bound.bytes },
       })),
     })
     this.groups.set(key, group)

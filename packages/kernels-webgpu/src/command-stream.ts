@@ -1,6 +1,6 @@
 import { DeviceError, DisposedError, type TilegradError } from '@tilegrad/tensor'
 import { BindGroups } from './bind-groups'
-import { type Block, READBACK } from './buffer-pool'
+import { type Allocation, type Block, BYTES_OF_TEXEL, READBACK, TEXELS_A_ROW, type TextureBlock } from './buffer-pool'
 import type { PipelineSlot } from './pipelines'
 import { Profiler } from './profiler'
 import { restUntil } from './resting'
@@ -14,12 +14,25 @@ export interface Range {
   readonly bytes: number
 }
 
+export interface BoundBuffer extends Range {
+  readonly index: number
+  readonly written: boolean
+}
+
+/** A texture, which kernels read only. */
+export interface BoundTexture {
+  readonly index: number
+  readonly texture: TextureBlock
+}
+
+export type Bound = BoundBuffer | BoundTexture
+
 /** A kernel with everything that it runs on. */
 export interface Dispatch {
   readonly kernel: string
   readonly slot: PipelineSlot
   /** By binding index, ascending. */
-  readonly bindings: readonly (Range & { readonly index: number; readonly written: boolean })[]
+  readonly bindings: readonly Bound[]
   readonly params: ArrayBuffer
   readonly workgroups: readonly [number, number, number]
 }
@@ -27,6 +40,7 @@ export interface Dispatch {
 type Command =
   | ({ readonly type: 'dispatch' } & Dispatch)
   | { readonly type: 'copy'; readonly from: Range; readonly to: Range }
+  | { readonly type: 'fill'; readonly from: Range; readonly texture: TextureBlock }
   | { readonly type: 'clear'; readonly range: Range }
   | { readonly type: 'read'; readonly from: Range; readonly promise: Settle<ArrayBuffer> }
   | { readonly type: 'fence'; readonly promise: Settle<void> }
@@ -110,13 +124,23 @@ export class CommandStream {
 
   dispatch(dispatch: Dispatch): void {
     const number = this.push({ type: 'dispatch', ...dispatch })
-    for (const { block, written } of dispatch.bindings) mark(block, number, written)
+    for (const bound of dispatch.bindings) {
+      if ('texture' in bound) mark(bound.texture, number, false)
+      else mark(bound.block, number, bound.written)
+    }
   }
 
   copy(from: Range, to: Range): void {
     const number = this.push({ type: 'copy', from, to })
     mark(from.block, number, false)
     mark(to.block, number, true)
+  }
+
+  /** Copies a range, whole texels from a whole texel on, to the begin of a texture. */
+  fill(texture: TextureBlock, from: Range): void {
+    const number = this.push({ type: 'fill', from, texture })
+    mark(from.block, number, false)
+    mark(texture, number, true)
   }
 
   clear(range: Range): void {
@@ -274,7 +298,8 @@ export class CommandStream {
     if (command.type === 'copy') {
       const { from, to } = command
       batch.encoder.copyBufferToBuffer(from.block.buffer, from.offset, to.block.buffer, to.offset, from.bytes)
-    } else if (command.type === 'clear') {
+    } else if (command.type === 'fill') fillTexture(batch.encoder, command.from, command.texture)
+    else if (command.type === 'clear') {
       const { block, offset, bytes } = command.range
       batch.encoder.clearBuffer(block.buffer, offset, bytes)
     } else if (command.type === 'read') this.recordRead(batch, command)
@@ -383,7 +408,16 @@ function kernelsIn(message: string, kernels: ReadonlySet<string>): string {
   return named ?? (kernels.size > 0 ? `one of ${[...kernels].join(', ')}` : 'a copy')
 }
 
-function mark(block: Block, number: number, written: boolean): void {
+function fillTexture(encoder: GPUCommandEncoder, { block: { buffer }, offset, bytes }: Range, { texture }: TextureBlock): void {
+  const texels = bytes / BYTES_OF_TEXEL
+  const rows = Math.floor(texels / TEXELS_A_ROW)
+  const bytesPerRow = TEXELS_A_ROW * BYTES_OF_TEXEL
+  if (rows > 0) encoder.copyBufferToTexture({ buffer, offset, bytesPerRow }, { texture }, [TEXELS_A_ROW, rows])
+  const rest = texels % TEXELS_A_ROW
+  if (rest > 0) encoder.copyBufferToTexture({ buffer, offset: offset + rows * bytesPerRow }, { texture, origin: [0, rows] }, [rest, 1])
+}
+
+function mark(block: Allocation, number: number, written: boolean): void {
   block.lastUse = number
   if (written) block.lastWrite = number
 }

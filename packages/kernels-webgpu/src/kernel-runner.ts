@@ -9,11 +9,11 @@ import {
   TilegradError,
   UnsupportedError,
 } from '@tilegrad/tensor'
-import { type Block, type BufferPool, TENSOR } from './buffer-pool'
-import type { CommandStream, Dispatch, Range } from './command-stream'
-import type { AttentionTiles, KernelContext, Run, View } from './kernel-context'
+import { type Block, type BufferPool, BYTES_OF_TEXEL, TENSOR, TEXELS_A_ROW } from './buffer-pool'
+import type { Bound, BoundBuffer, CommandStream, Range } from './command-stream'
+import type { AttentionTiles, KernelContext, Run, Texels, View } from './kernel-context'
 import type { PipelineSlot, Pipelines } from './pipelines'
-import { packParams } from './reflect'
+import { type BindingInterface, packParams } from './reflect'
 import { type Constants, describeConstants, type Shader } from './shader'
 import { WebGPUStorage } from './storage'
 import type { MatrixUnits } from './subgroup-matrix'
@@ -23,10 +23,8 @@ import { WebGPUTensor } from './tensor'
 interface Call {
   readonly name: string
   readonly made: WebGPUTensor[]
-  readonly temporaries: WebGPUTensor[]
+  readonly temporaries: { dispose(): void }[]
 }
-
-type Bound = Dispatch['bindings'][number]
 
 interface Prepared {
   readonly slot: PipelineSlot
@@ -39,6 +37,7 @@ export class KernelRunner implements KernelContext {
   readonly limits: GPUSupportedLimits
   readonly features: ReadonlySet<string>
   readonly placeholder: WebGPUTensor
+  readonly mostTexels: number
   readonly measuredTiles = new Map<string, string>()
   private readonly calls: Call[] = []
   private readonly prepared = new Map<string, Prepared>()
@@ -55,6 +54,7 @@ export class KernelRunner implements KernelContext {
   ) {
     this.limits = snapshot(device.limits)
     this.features = device.features
+    this.mostTexels = this.limits.maxStorageTexturesPerShaderStage >= 4 ? TEXELS_A_ROW * this.limits.maxTextureDimension2D : 0
     const buffer = device.createBuffer({ label: 'placeholder', size: 16, usage: TENSOR })
     this.placeholder = new WebGPUTensor(backend, new WebGPUStorage(pool.adopt(buffer)), [4], 'f32')
   }
@@ -65,8 +65,8 @@ export class KernelRunner implements KernelContext {
       this.unsupported(this.kernelName(entry), `${workgroups.join(' × ')} workgroups`)
     }
     const { slot, declared } = this.prepare(shader, entry, constants, Object.keys(bindings))
-    const ranges = declared.map(({ name, index, written }) => ({ ...this.rangeOf(entry, name, tensorOf(bindings[name])), index, written }))
-    const { bound, after } = this.separate(ranges)
+    const all = declared.map(({ name, index, kind }) => this.boundOf(entry, name, index, kind, bindings[name]))
+    const { bound, after } = this.separate(all)
     this.stream.dispatch({ kernel: entry, slot, bindings: bound, params: packParams(shader.interface.params, params), workgroups })
     for (const [from, to] of after) this.stream.copy(from, to)
   }
@@ -81,6 +81,21 @@ export class KernelRunner implements KernelContext {
     const tensor = this.make(shape, dtype)
     this.calls.at(-1)?.temporaries.push(tensor)
     return tensor
+  }
+
+  texels(tensor: Tensor): Texels {
+    const { storage, byteOffset, shape, strides, dtype } = tensor as WebGPUTensor
+    const bytes = numel(shape) * bytesPerElement[dtype]
+    if (dtype !== 'f32' || !isContiguous(shape, strides) || byteOffset % BYTES_OF_TEXEL !== 0 || bytes % BYTES_OF_TEXEL !== 0) {
+      throw new TilegradError(`texels: a contiguous f32 tensor of whole vectors, got ${dtype} [${shape}] from byte ${byteOffset} on`)
+    }
+    const name = this.kernelName('texels')
+    if (bytes > BYTES_OF_TEXEL * this.mostTexels) this.unsupported(name, `a texture of ${bytes} bytes`)
+    if (storage.block.error) throw storage.block.error
+    const texture = this.pool.allocTexture(name, bytes / BYTES_OF_TEXEL)
+    if (bytes > 0) this.stream.fill(texture, { block: storage.block, offset: byteOffset, bytes })
+    this.calls.at(-1)?.temporaries.push({ dispose: () => this.pool.release(texture) })
+    return { texture }
   }
 
   clear(tensor: Tensor): void {
@@ -195,6 +210,22 @@ export class KernelRunner implements KernelContext {
     if (unknown) throw new TilegradError(`${shader}.wgsl: no binding '${unknown}' for '${entry}'`)
   }
 
+  private boundOf(
+    entry: string,
+    name: string,
+    index: number,
+    kind: BindingInterface['kind'],
+    binding: Run['bindings'][string] | undefined,
+  ): Bound {
+    if (binding && 'texture' in binding !== (kind === 'texture'))
+      throw new TilegradError(`${entry}: ${name} must be bound as it is declared`)
+    if (binding && 'texture' in binding) {
+      if (binding.texture.error) throw binding.texture.error
+      return { index, texture: binding.texture }
+    }
+    return { ...this.rangeOf(entry, name, tensorOf(binding)), index, written: kind === 'read_write' }
+  }
+
   /** The part of a buffer that a view reaches. @throws the error that made its elements worthless; UnsupportedError beyond the binding limit. */
   private rangeOf(entry: string, name: string, tensor: WebGPUTensor): Range {
     const { block } = tensor.storage
@@ -222,9 +253,12 @@ export class KernelRunner implements KernelContext {
    */
   private separate(bindings: readonly Bound[]): { bound: Bound[]; after: (readonly [Range, Range])[] } {
     const after: (readonly [Range, Range])[] = []
-    const written = new Map<Block, Bound[]>()
-    for (const binding of bindings) if (binding.written) written.set(binding.block, [...(written.get(binding.block) ?? []), binding])
+    const written = new Map<Block, BoundBuffer[]>()
+    for (const binding of bindings) {
+      if ('block' in binding && binding.written) written.set(binding.block, [...(written.get(binding.block) ?? []), binding])
+    }
     const bound = bindings.map((binding) => {
+      if ('texture' in binding) return binding
       const rivals = written.get(binding.block)
       if (!rivals || (binding.written && rivals.every((other) => other === binding || !overlap(other, binding)))) return binding
       if (binding.written && rivals[0] === binding) return binding

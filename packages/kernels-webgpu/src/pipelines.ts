@@ -10,6 +10,12 @@ export interface PipelineSlot {
   readonly bindGroupLayout: GPUBindGroupLayout
 }
 
+const layoutOfKind = {
+  read: { buffer: { type: 'read-only-storage' } },
+  read_write: { buffer: { type: 'storage' } },
+  texture: { storageTexture: { access: 'read-only', format: 'rgba32float' } },
+} as const
+
 /** Compute pipelines by shader, entry point, constants and bindings, made asynchronously and once. */
 export class Pipelines {
   private readonly slots = new Map<string, PipelineSlot>()
@@ -58,15 +64,11 @@ export class Pipelines {
 
   private layoutOf({ interface: { bindings } }: Shader, names: readonly string[]): GPUBindGroupLayout {
     const used = bindings.filter(({ name }) => names.includes(name))
-    const key = used.map(({ index, written }) => `${index}${written ? 'w' : 'r'}`).join()
+    const key = used.map(({ index, kind }) => `${index} ${kind}`).join()
     const found = this.layouts.get(key)
     if (found) return found
     const layout = this.device.createBindGroupLayout({
-      entries: used.map(({ index, written }) => ({
-        binding: index,
-        visibility: COMPUTE,
-        buffer: { type: written ? 'storage' : 'read-only-storage' },
-      })),
+      entries: used.map(({ index, kind }) => ({ binding: index, visibility: COMPUTE, ...layoutOfKind[kind] })),
     })
     this.layouts.set(key, layout)
     return layout

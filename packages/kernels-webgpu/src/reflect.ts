@@ -2,9 +2,16 @@ import { TilegradError } from '@tilegrad/tensor'
 
 type ParamType = 'u32' | 'i32' | 'f32'
 
-/** What a shader declares: storage buffers of group 0, the fields of `struct Params` (the uniform of group 1, binding 0), and entry points. */
+/** A storage buffer, or a texture that is read. */
+export interface BindingInterface {
+  readonly name: string
+  readonly index: number
+  readonly kind: 'read' | 'read_write' | 'texture'
+}
+
+/** What a shader declares: storage buffers and textures of group 0, the fields of `struct Params` (the uniform of group 1, binding 0), and entry points. */
 export interface ShaderInterface {
-  readonly bindings: readonly { readonly name: string; readonly index: number; readonly written: boolean }[]
+  readonly bindings: readonly BindingInterface[]
   readonly params: readonly { readonly name: string; readonly type: ParamType }[]
   readonly entries: readonly string[]
 }
@@ -12,13 +19,16 @@ export interface ShaderInterface {
 /** Reads the declarations that the host must know from the text of a `.wgsl` file, so that they stand in one place. */
 export function reflect(text: string): ShaderInterface {
   const code = text.replaceAll(/\/\/.*$/gm, '')
-  const bindings = [...code.matchAll(/@group\(0\)\s*@binding\((\d+)\)\s*var<storage,\s*(read|read_write)>\s*(\w+)/g)]
+  const buffers = code.matchAll(/@group\(0\)\s*@binding\((\d+)\)\s*var<storage,\s*(read|read_write)>\s*(\w+)/g)
+  const textures = code.matchAll(/@group\(0\)\s*@binding\((\d+)\)\s*var\s+(\w+)\s*:\s*texture_storage_2d<rgba32float,\s*read>/g)
+  const bindings: BindingInterface[] = [
+    ...[...buffers].map(([, index, kind, name]) => ({ name, index: Number(index), kind }) as BindingInterface),
+    ...[...textures].map(([, index, name]) => ({ name, index: Number(index), kind: 'texture' }) as BindingInterface),
+  ]
   const struct = /struct\s+Params\s*\{([^}]*)\}/.exec(code)?.[1] ?? ''
   const fields = [...struct.matchAll(/(\w+)\s*:\s*([\w<>]+)/g)]
   return {
-    bindings: bindings
-      .map(([, index, access, name]) => ({ name: name as string, index: Number(index), written: access === 'read_write' }))
-      .sort((a, b) => a.index - b.index),
+    bindings: bindings.sort((a, b) => a.index - b.index),
     params: fields.map(([, name, type]) => ({ name: name as string, type: paramType(name as string, type as string) })),
     entries: [...code.matchAll(/@compute\b[^{]*?\bfn\s+(\w+)/g)].map(([, name]) => name as string),
   }

@@ -1,5 +1,5 @@
-import { type AttentionProblem, checkAttentionForward, type Kernels, type Tensor } from '@tilegrad/tensor'
-import type { KernelContext } from '../kernel-context'
+import { type AttentionProblem, checkAttentionForward, isContiguous, type Kernels, type Tensor } from '@tilegrad/tensor'
+import type { KernelContext, Run, Texels } from '../kernel-context'
 import { type Constants, combinations, defineShader } from '../shader'
 import text from '../shaders/attention-forward.wgsl'
 import subgroupsText from '../shaders/attention-forward-subgroups.wgsl'
@@ -8,7 +8,17 @@ import { attentionForwardLibraries, attentionForwardRowsLibraries } from '../sha
 import type { WebGPUTensor } from '../tensor'
 import { dispatchMatrixForward, type MatrixRows, matrixForward } from './attention-forward-subgroup-matrix'
 import { packRows } from './attention-pack-rows'
-import { type Heads, headParams, headsOf, isGeneral, pack, planesOf, type SharedBindings, sharedBindings } from './attention-problem'
+import {
+  type Heads,
+  headParams,
+  headsOf,
+  isGeneral,
+  type Places,
+  pack,
+  planesOf,
+  type SharedBindings,
+  sharedBindings,
+} from './attention-problem'
 import { type ForwardTile, forwardTile, PLAIN_TILES, SOFTWARE_TILES, vectorsMade, vectorsOf } from './attention-tiles'
 
 /** Of q and v in fours, and of out, or of its parts when keys are split. Packed q and v are f32. */
@@ -51,12 +61,15 @@ export function attentionForwardKernels(ctx: KernelContext): Pick<Kernels, 'atte
   }
 }
 
-/** q and v in vectors of four elements, and k in planes (shaders/attention-pack.wgsl). */
+/** q, k and v as a kernel reads them: where they lie, or in copies. */
 interface Operands {
+  /** Of q, and where they are no textures of v. */
   readonly element: 'f32' | 'f16'
-  readonly q: Heads
-  readonly v: Heads
-  readonly packedK: Tensor
+  readonly q: Places
+  /** Undefined where k is in planes (shaders/attention-pack.wgsl). */
+  readonly k: Places | undefined
+  readonly v: Places
+  readonly bindings: Run['bindings']
 }
 
 function runForward(ctx: KernelContext, problem: AttentionProblem, q: Tensor, k: Tensor, v: Tensor, out: WebGPUTensor, lse: WebGPUTensor) {
@@ -89,7 +102,7 @@ function planOf(ctx: KernelContext, problem: AttentionProblem, q: Tensor, k: Ten
     return { tile: { blockM: matrix.blockM, variant: 'plain' }, enqueue }
   }
   const tile = forwardTile(ctx, problem)
-  const operands = operandsOf(ctx, problem, q, k, v)
+  const operands = tile.variant === 'software' ? inTextures(ctx, problem, q, k, v) : operandsOf(ctx, problem, q, k, v)
   return { tile, enqueue: (...into) => dispatch(ctx, problem, tile, operands, ...into) }
 }
 
@@ -122,9 +135,42 @@ function operandsOf(ctx: KernelContext, problem: AttentionProblem, q: Tensor, k:
   const packedK = totalK === 0 ? ctx.placeholder : ctx.temporary([nHeadsK, planes, totalK, 4])
   if (totalK > 0) pack(ctx, k, keys, packedK as WebGPUTensor, 0, planes)
   const [qHeads, vHeads] = [headsOf(ctx, q), headsOf(ctx, v)]
-  if (inFours(headDim, headDimV, [qHeads, vHeads]) || totalK === 0)
-    return { element: dtype as 'f32' | 'f16', q: qHeads, v: vHeads, packedK }
-  return { element: 'f32', q: packedHeads(ctx, q, queries), v: packedHeads(ctx, v, keys), packedK }
+  if (inFours(headDim, headDimV, [qHeads, vHeads]) || totalK === 0) return operandsIn(dtype as 'f32' | 'f16', qHeads, vHeads, packedK)
+  return operandsIn('f32', packedHeads(ctx, q, queries), packedHeads(ctx, v, keys), packedK)
+}
+
+function operandsIn(element: 'f32' | 'f16', q: Heads, v: Heads, packedK: Tensor): Operands {
+  return { element, q, k: undefined, v, bindings: { q, packedK, v } }
+}
+
+function inTextures(ctx: KernelContext, problem: AttentionProblem, q: Tensor, k: Tensor, v: Tensor): Operands {
+  const { totalQ, totalK, seqlenQ, seqlenK, headDim, dtype } = problem
+  const [queries, keys] = [
+    { seqlen: seqlenQ, rows: totalQ },
+    { seqlen: seqlenK, rows: totalK },
+  ]
+  const own = headsOf(ctx, q)
+  const inPlace = inFours(headDim, headDim, [own])
+  const qHeads = inPlace ? own : packedHeads(ctx, q, queries)
+  const [kPlaces, vPlaces] = [texelsOf(ctx, k, keys), texelsOf(ctx, v, keys)]
+  return {
+    element: inPlace ? (dtype as 'f32' | 'f16') : 'f32',
+    q: qHeads,
+    k: kPlaces,
+    v: vPlaces,
+    bindings: { q: qHeads, k: kPlaces.texels, v: vPlaces.texels },
+  }
+}
+
+function texelsOf(
+  ctx: KernelContext,
+  tensor: Tensor,
+  rows: { readonly seqlen: number; readonly rows: number },
+): Places & { texels: Texels } {
+  const { shape, dtype, strides, byteOffset } = tensor as WebGPUTensor
+  const ready = dtype === 'f32' && (shape.at(-1) as number) % 4 === 0 && isContiguous(shape, strides) && byteOffset % 16 === 0
+  const heads = ready ? headsOf(ctx, tensor) : packedHeads(ctx, tensor, rows)
+  return { ...heads, start: 0, texels: ctx.texels(heads.tensor) }
 }
 
 /** A copy in f32, in rows of whole vectors, addressed as the tensor is. */
@@ -141,7 +187,7 @@ function dispatch(
   ctx: KernelContext,
   problem: AttentionProblem,
   tile: ForwardTile,
-  { element, q, v, packedK }: Operands,
+  { element, q, k, v, bindings: operands }: Operands,
   { params, ...bindings }: SharedBindings,
   out: Tensor,
   lse: Tensor,
@@ -155,11 +201,11 @@ function dispatch(
       shader: shaders[tile.variant],
       entry: 'attentionForward',
       constants: constantsOf([element, out.dtype], isGeneral(problem), tile, vectorsOf(tile, problem)),
-      bindings: { q, packedK, v, ...bindings, out, lse },
+      bindings: { ...operands, ...bindings, out, lse },
       params: {
         ...params,
         ...headParams('Q', q),
-        ...headParams('K', undefined),
+        ...headParams('K', k),
         ...headParams('V', v),
         planes: planesOf(headDim),
         planesV: planesOf(headDimV),

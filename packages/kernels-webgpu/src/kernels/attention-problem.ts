@@ -11,12 +11,16 @@ export const attentionHeads = defineShader('attention-heads', headsText, [{}])
 /** Four neighbouring elements: what packed rows are made of. */
 export const planesOf = (headDim: number) => Math.ceil(headDim / 4)
 
-/** q, k, v or dout as kernels address it. With cuSeqlens rows are those of all sequences, and batchStride is 0. */
-export interface Heads extends View {
+/** Where rows of q, k, v or dout are, in elements. With cuSeqlens rows are those of all sequences, and batchStride is 0. */
+export interface Places {
+  readonly start: number
   readonly batchStride: number
   readonly rowStride: number
   readonly headStride: number
 }
+
+/** q, k, v or dout as kernels address it. */
+export interface Heads extends View, Places {}
 
 export function headsOf(ctx: KernelContext, tensor: Tensor): Heads {
   const strides = tensor.shape.length === 3 ? [0, ...tensor.strides] : tensor.strides
@@ -27,7 +31,7 @@ export function headsOf(ctx: KernelContext, tensor: Tensor): Heads {
 type ParamsOf = Readonly<Record<string, number>>
 
 /** The fields of Params about one of them: startQ, batchStrideQ, … */
-export function headParams(name: 'Q' | 'K' | 'V', heads: Heads | undefined): ParamsOf {
+export function headParams(name: 'Q' | 'K' | 'V', heads: Places | undefined): ParamsOf {
   const { start = 0, batchStride = 0, rowStride = 0, headStride = 0 } = heads ?? {}
   return {
     [`start${name}`]: start,

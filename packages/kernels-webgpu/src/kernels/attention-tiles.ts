@@ -69,6 +69,8 @@ export interface ForwardShape {
   readonly headDim: number
   readonly headDimV: number
   readonly seqlenQ: number
+  readonly totalK: number
+  readonly nHeadsK: number
 }
 
 /** Vectors of V's columns that an invocation holds for each row, a power of two; those in software have room for as much of q. */
@@ -92,6 +94,7 @@ export function forwardTiles(ctx: KernelContext, shape: ForwardShape): ForwardTi
   const { limits, subgroupSizes } = ctx
   const lanes = subgroupSizes && subgroupSizes.min === subgroupSizes.max && ctx.features.has('subgroups') ? subgroupSizes.min : 0
   const fits = (tile: ForwardTile) =>
+    (tile.variant !== 'software' || texelsOfKeys(shape) <= ctx.mostTexels) &&
     tile.memory <= limits.maxComputeWorkgroupStorageSize &&
     tile.invocations <= limits.maxComputeInvocationsPerWorkgroup &&
     vectorsMade(tile).includes(vectorsOf(tile, shape))
@@ -101,6 +104,11 @@ export function forwardTiles(ctx: KernelContext, shape: ForwardShape): ForwardTi
     ...tiles.filter(({ leastRows }) => seqlenQ < leastRows).reverse(),
   ]
   return [SOFTWARE_TILES.filter(({ constants }) => constants.LANES === lanes), PLAIN_TILES].flatMap((tiles) => inOrder(tiles.filter(fits)))
+}
+
+/** Vectors of the larger one of k and v, padded to whole ones. */
+function texelsOfKeys({ totalK, nHeadsK, headDim, headDimV }: ForwardShape): number {
+  return totalK * nHeadsK * Math.ceil(Math.max(headDim, headDimV) / 4)
 }
 
 /** Names that `AttentionTiles.forward` may have. */

@@ -36,7 +36,7 @@ export async function tuneAttention(backend: Backend, ctx: KernelContext, shape:
   const [q, k, v] = inputs as [(typeof inputs)[0], (typeof inputs)[0], (typeof inputs)[0]]
   const milliseconds: Record<string, number> = {}
   try {
-    for (const { name } of forwardTiles(ctx, { headDim, headDimV, seqlenQ })) {
+    for (const { name } of forwardTiles(ctx, { headDim, headDimV, seqlenQ, totalK: batchSize * seqlenK, nHeadsK })) {
       ctx.measuredTiles.set(key, name)
       const times: number[] = []
       for (let run = 0; run <= RUNS; run++) {

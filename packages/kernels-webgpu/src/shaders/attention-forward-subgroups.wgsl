@@ -10,8 +10,8 @@
 // options, is a loop over rows, not a copy for each row: the size of the code decides how long it takes to compile, and whether it fits into caches.
 
 @group(0) @binding(0) var<storage, read> q: array<Vector>;
-@group(0) @binding(1) var<storage, read> packedK: array<vec4f>;
-@group(0) @binding(2) var<storage, read> v: array<Vector>;
+@group(0) @binding(1) var k: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(2) var v: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 /// ALiBi's slopes [B, Hq], then sinks [Hq].
 @group(0) @binding(4) var<storage, read> heads: array<f32>;
@@ -59,7 +59,7 @@ fn addScores(sums: Rows, qTile: ptr<function, QTile>, at: u32, k4: mat4x4f) -> R
 /// Four keys of four columns of v; the last columns again for those beyond, which are not stored.
 fn loadV(head: u32, keys: vec4u, column: u32) -> mat4x4f {
   let at = head + keys * (params.rowStrideV / 4u) + min(column, params.planesV - 1u);
-  return mat4x4f(vec4f(v[at.x]), vec4f(v[at.y]), vec4f(v[at.z]), vec4f(v[at.w]));
+  return mat4x4f(texelOf(v, at.x), texelOf(v, at.y), texelOf(v, at.z), texelOf(v, at.w));
 }
 
 /// [VECTORS][4]: four keys of a lane's columns.
@@ -124,7 +124,7 @@ fn attentionForward(@builtin(workgroup_id) workgroup: vec3u, @builtin(subgroup_i
   // Places of the first row of q and of the head's keys and values, in vectors.
   let qHead = headOf(params.startQ, params.batchStrideQ, params.rowStrideQ, params.headStrideQ, b, sequence.beginQ, h) / 4u +
     u32(rowBegin) * (params.rowStrideQ / 4u);
-  let kHead = hk * params.planes * params.totalK + u32(sequence.beginK);
+  let kHead = headOf(params.startK, params.batchStrideK, params.rowStrideK, params.headStrideK, b, sequence.beginK, hk) / 4u;
   let vHead = headOf(params.startV, params.batchStrideV, params.rowStrideV, params.headStrideV, b, sequence.beginK, hk) / 4u;
   let lastKey = vec4i(sequence.seqlenK - 1);
   // 1. load the Q tile, LANES rows at a time
@@ -154,13 +154,13 @@ fn attentionForward(@builtin(workgroup_id) workgroup: vec3u, @builtin(subgroup_i
     for (var keyBegin = run.begin; keyBegin < run.end; keyBegin += BLOCK_N) {
       // 2. this lane's keys
       let j = keyBegin + 4 * i32(lane) + vec4i(0, 1, 2, 3);
-      var key = kHead + vec4u(min(j, lastKey));
+      var key = kHead + vec4u(min(j, lastKey)) * (params.rowStrideK / 4u);
       // 3. S = q·kᵀ
       var s0 = none();
       var s1 = none();
       for (var plane = 0u; plane < params.planes; plane++) {
-        let k4 = transpose(mat4x4f(packedK[key.x], packedK[key.y], packedK[key.z], packedK[key.w]));
-        key += params.totalK;
+        let k4 = transpose(mat4x4f(texelOf(k, key.x), texelOf(k, key.y), texelOf(k, key.z), texelOf(k, key.w)));
+        key += vec4u(1u);
         let at = LOADS * plane;
         s0 = addScores(s0, &qTile, at, k4);
         if (BLOCKS > 1) {
@@ -222,7 +222,7 @@ fn attentionForward(@builtin(workgroup_id) workgroup: vec3u, @builtin(subgroup_i
           // All columns by one place that loads, for each takes drivers long to compile.
           for (var n = 0u; n < 4u * ((params.planesV + LANES - 1u) / LANES); n++) {
             let key = min(keyBegin + i32(4u * quad + n % 4u), lastKey.x);
-            tile[n] = vec4f(v[vHead + u32(key) * (params.rowStrideV / 4u) + min(n / 4u * LANES + lane, params.planesV - 1u)]);
+            tile[n] = texelOf(v, vHead + u32(key) * (params.rowStrideV / 4u) + min(n / 4u * LANES + lane, params.planesV - 1u));
           }
           o0 = addOutput(o0, s0, quad, columnsOf(&tile, 0u));
           w0 = addOutput(w0, s0, quad, columnsOf(&tile, 1u));

@@ -13,10 +13,12 @@ import philox from './philox.wgsl'
 import reduce from './reduce.wgsl'
 import schedule from './schedule.wgsl'
 import score from './score.wgsl'
+import texels from './texels.wgsl'
 
 /** Files of functions that several shaders use. */
 export const activationsWgsl: WgslFile = { name: 'activations.wgsl', text: activations }
 export const elementsWgsl: WgslFile = { name: 'elements.wgsl', text: elements }
+export const texelsWgsl: WgslFile = { name: 'texels.wgsl', text: texels }
 export const reduceWgsl: WgslFile = { name: 'reduce.wgsl', text: reduce }
 
 /** What every kernel of attention is compiled with. They declare `tables` and `bias`, and define GENERAL: whether options other than scale and band are on. */
@@ -35,6 +37,7 @@ export const attentionForwardLibraries: readonly WgslFile[] = [
 
 export const attentionForwardRowsLibraries: readonly WgslFile[] = [
   ...attentionForwardLibraries,
+  texelsWgsl,
   { name: 'attention-forward-rows.wgsl', text: attentionForwardRows },
 ]
 
