@@ -200,7 +200,7 @@ test('tuneAttention measures every tile, and calls of that class use the fastest
   const tiles = forwardTiles(chosen.context, { headDim: 8, headDimV: 8, seqlenQ: 3, totalK: 3, nHeadsK: 1 })
   expect(Object.keys(milliseconds)).toEqual(tiles.map(({ name }) => name))
   const fastest = Object.entries(milliseconds).sort(([, a], [, b]) => a - b)[0]?.[0] as string
-  const problem = { ...shape, seqlenK: 64, batchSize: 1, headDimV: 8, dtype: 'f32' } as AttentionProblem
+  const problem = { ...shape, seqlenK: 64, totalK: 64, nHeadsK: 2, batchSize: 1, headDimV: 8, dtype: 'f32' } as AttentionProblem
   expect(forwardTile(chosen.context, problem).name).toBe(fastest)
   expect(forwardTile(chosen.context, { ...problem, seqlenK: 65 }).name).toBe(tiles[0]?.name)
   await chosen.dispose()
