@@ -57,12 +57,11 @@ struct AttentionInspection : AttentionProblem {
       VF acc[kMR][kNV];
       clear(acc);
       multiplyAdd<kMR, kNV, 1, kMR>(size.headDim, t.qPanel, t.kPanels + j * size.headDim, kNR, acc);
-      for (int r = 0; r < kMR; r++)
-        for (int v = 0; v < kNV; v++) acc[r][v] = softcapped(acc[r][v] * splat(options.softmaxScale));
       storeTile(acc, t.scores + j, kInspectN);
     }
     for (int64_t r = 0; r < count; r++) {
       float* row = t.scores + r * kInspectN;
+      for (int64_t j = 0; j < keysPad; j += kLanes) store(row + j, softcapped(load(row + j) * splat(options.softmaxScale)));
       if (options.hasAddend()) options.addRow(s, h, rows[r], keys.begin, keysPad, row, 1.0f);
       options.maskRow(s, h, rows[r], keys.begin, keys.begin + keysPad, row, -__builtin_inff());
     }

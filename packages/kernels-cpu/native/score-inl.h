@@ -70,6 +70,10 @@ struct ScoreOptions {
     for (int64_t i = rowBegin; i < rowEnd; i++)
       for (int64_t j = 0; j < kNR; j += kLineFloats) __builtin_prefetch(from + i * biasStrides[2] + j, 0, 3);
   }
+  // row[0 … count) are products in units of the softcap.
+  void softcapRow(int64_t count, float* row) const {
+    for (int64_t j = 0; j < count; j += kLanes) store(row + j, tanh(load(row + j)) * splat(afterTanh()));
+  }
   // row[0 … count) are scores of query i for keys keyBegin on.
   void addRow(const Sequence& s, int64_t h, int64_t i, int64_t keyBegin, int64_t count, float* row, float unit = kLog2e) const {
     const ScoreAddend add = addend(s, h, i, unit);
