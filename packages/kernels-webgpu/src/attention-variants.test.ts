@@ -60,8 +60,9 @@ test('what a texture cannot hold, or a device that reads none, leaves the tiles 
     const context = { limits, features, subgroupSizes, mostTexels } as typeof backend.context
     return new Set(forwardTiles(context, shape).map(({ variant }) => variant))
   }
-  expect(variants(0)).toEqual(new Set(['plain']))
-  expect(variants(16 * 2 * 1000 - 1)).toEqual(new Set(['plain']))
+  expect(variants(0)).not.toContain('software')
+  expect(variants(16 * 2 * 1000 - 1)).not.toContain('software')
+  expect(variants(0)).toContain('plain')
   expect(variants(16 * 2 * 1000)).toEqual(new Set(forwardTiles(backend.context, shape).map(({ variant }) => variant)))
 })
 
@@ -154,7 +155,7 @@ async function gradientsOn(on: Backend, { seqlenQ, seqlenK, headDim, headDimV, o
 describe.each(gradientProblems)('gradients of $seqlenQ × $seqlenK, D $headDim/$headDimV $options', (problem) => {
   test('both variants that a device may have give what the other gives, the same bits every time, and lie as near to float64 as naive code', async () => {
     const [expected, naive] = [await gradientsOn(oracle.exact, problem), await gradientsOn(oracle.naive, problem)]
-    const variants = backwardPlans(backend.context, problem.headDim, problem.headDimV).map(({ variant }) => variant)
+    const variants = backwardPlans(backend.context, problem.headDim, problem.headDimV).map(({ name }) => name)
     expect(variants).toContain('plain')
     const results = new Map<string, number[][]>()
     for (const variant of variants) {

@@ -19,9 +19,9 @@ export interface Texels {
 
 /** Which tiles attention uses, where that is not left to it. Tiles differ in the order of their sums: each gives the same bits every time, and no two give the same. */
 export interface AttentionTiles {
-  /** For attentionForward: a tile by its name (`plain-32x32`), or the best of a variant (`plain`, `software`). */
+  /** For attentionForward: a tile by its name (`plain-32x32`), or the best of a variant (`plain`, `software`, `subgroups`). */
   readonly forward?: string
-  /** For attentionBackward: `plain` or `software`. */
+  /** For attentionBackward: the same; `plain` and `software` have one tile for each head dim. */
   readonly backward?: string
 }
 

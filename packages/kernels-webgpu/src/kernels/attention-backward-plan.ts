@@ -36,35 +36,81 @@ export const SOFTWARE_TILES: readonly SoftwareTile[] = SOFTWARE_SIZES.flatMap((S
   SOFTWARE_HEAD_DIMS.map((headDim) => ({ SUBGROUP, ROWS: 2, VECTORS: headDim / 4 / SUBGROUP })),
 )
 
-/** How a backward pass goes. Rows of its operands are packed in `rowVectors` vectors of four elements. */
-export type BackwardPlan = { readonly rowVectors: number } & (
-  | { readonly variant: 'plain'; readonly tile: BackwardTile }
-  | { readonly variant: 'software'; readonly tile: SoftwareTile }
+/** The same for groups of lanes in subgroups of any size, by the names in shaders/attention-backward-groups.wgsl. */
+export interface GroupTile {
+  readonly LANES: number
+  readonly WORKGROUP: number
+  /** Query rows, or keys, that a group owns. */
+  readonly ROWS: number
+  /** Vectors of four elements of a row's gradient that a lane sums. */
+  readonly VECTORS: number
+}
+
+/** Of dQ and of dK/dV: four subgroups of 32 lanes, and a multiple of every size that WebGPU's subgroups may have, so that subgroups are full. */
+const GROUPS_WORKGROUP = 128
+
+/**
+ * Up to D 64 a group of 8 lanes owns four rows, at 128 two. Of a row, a lane of dK/dV has 8 scores and 8·VECTORS elements of dK and dV in registers (96 in all at D 64,
+ * 80 at D 128), of dQ 8 and 4·VECTORS (64, 48) and 16, or 32, that are fetched; the operands at hand add 20, places some 15. Two tiles, K and V or Q and dout,
+ * of 4·LANES rows take 16 KiB of workgroup memory at D 64, 32 at D 128; beyond that `plain` takes less. Groups of 4 lanes are for what has no subgroups of 8.
+ */
+export const GROUP_TILES: readonly GroupTile[] = [8, 4].flatMap((LANES) =>
+  [32, 64, 128].map((headDim) => {
+    const VECTORS = headDim / 4 / LANES
+    return { LANES, WORKGROUP: GROUPS_WORKGROUP, ROWS: LANES === 8 && headDim <= 64 ? 4 : 2, VECTORS }
+  }),
 )
 
+/** Query rows, or keys, that a workgroup owns. */
+export const ownRows = ({ LANES, WORKGROUP, ROWS }: GroupTile) => (WORKGROUP / LANES) * ROWS
+
+/** Bytes of workgroup memory. */
+const groupMemory = ({ LANES, VECTORS }: GroupTile) => 16 * 2 * 4 * LANES * LANES * VECTORS
+
+/** How a backward pass goes. Rows of its operands are packed in `rowVectors` vectors of four elements. `name` is what options call it, if not by its variant. */
+export type BackwardPlan = { readonly name: string; readonly rowVectors: number } & (
+  | { readonly variant: 'plain'; readonly tile: BackwardTile }
+  | { readonly variant: 'software'; readonly tile: SoftwareTile }
+  | { readonly variant: 'subgroups'; readonly tile: GroupTile }
+)
+
+const groupName = (tile: GroupTile) => `subgroups-${ownRows(tile)}x${4 * tile.LANES}`
+
 /** Values of `AttentionTiles.backward`. */
-export const BACKWARD_VARIANTS: readonly string[] = ['plain', 'software']
+export const BACKWARD_VARIANTS: readonly string[] = [...new Set(['plain', 'software', 'subgroups', ...GROUP_TILES.map(groupName)])]
 
 /** The plans that a device can have for rows of these head dims, the preferred one first. */
 export function backwardPlans(ctx: KernelContext, headDim: number, headDimV: number): BackwardPlan[] {
   const needed = Math.ceil(Math.max(headDim, headDimV) / 4)
-  const { min, max } = ctx.subgroupSizes ?? {}
+  const { min, max } = (ctx.features.has('subgroups') && ctx.subgroupSizes) || { min: 0, max: 0 }
+  const { maxComputeWorkgroupStorageSize, maxComputeInvocationsPerWorkgroup } = ctx.limits
   const software = SOFTWARE_TILES.filter(({ SUBGROUP }) => SUBGROUP === min && SUBGROUP === max).map(
-    (tile): BackwardPlan => ({ variant: 'software', tile, rowVectors: tile.VECTORS * tile.SUBGROUP }),
+    (tile): BackwardPlan => ({ name: 'software', variant: 'software', tile, rowVectors: tile.VECTORS * tile.SUBGROUP }),
   )
-  const plain = BACKWARD_TILES.map((tile): BackwardPlan => ({ variant: 'plain', tile, rowVectors: (tile.VECTORS * tile.WORKGROUP) / 8 }))
-  return [software, plain].flatMap((plans) => plans.find(({ rowVectors }) => rowVectors >= needed) ?? [])
+  const plain = BACKWARD_TILES.map(
+    (tile): BackwardPlan => ({ name: 'plain', variant: 'plain', tile, rowVectors: (tile.VECTORS * tile.WORKGROUP) / 8 }),
+  )
+  const fits = (tile: GroupTile) =>
+    tile.LANES <= min && groupMemory(tile) <= maxComputeWorkgroupStorageSize && tile.WORKGROUP <= maxComputeInvocationsPerWorkgroup
+  const groups = [8, 4].map((lanes) =>
+    GROUP_TILES.filter((tile) => tile.LANES === lanes && fits(tile)).map(
+      (tile): BackwardPlan => ({ name: groupName(tile), variant: 'subgroups', tile, rowVectors: tile.VECTORS * tile.LANES }),
+    ),
+  )
+  // GPUs have subgroups of 16 lanes or more, or of several sizes.
+  const order = min >= 16 ? [...groups, plain] : [software, plain, ...groups]
+  return order.flatMap((plans) => plans.find(({ rowVectors }) => rowVectors >= needed) ?? [])
 }
 
 /** The plan of a call. @throws UnsupportedError if options ask for a variant that cannot do it */
 export function backwardPlan(ctx: KernelContext, headDim: number, headDimV: number): BackwardPlan {
   const plans = backwardPlans(ctx, headDim, headDimV)
   const { backward } = ctx.attentionTiles
-  const plan = backward === undefined ? plans[0] : plans.find(({ variant }) => variant === backward)
+  const plan = backward === undefined ? plans[0] : plans.find(({ name, variant }) => variant === backward || name === backward)
   if (!plan) {
     ctx.unsupported(
       'attentionBackward',
-      `attentionTiles '${backward}' here: this call can have ${plans.map(({ variant }) => variant).join(', ')}`,
+      `attentionTiles '${backward}' here: this call can have ${plans.map(({ name }) => name).join(', ')}`,
     )
   }
   return plan as BackwardPlan

@@ -4,6 +4,7 @@ import { combinations, defineShader } from '../shader'
 import optionsText from '../shaders/attention-backward-options.wgsl'
 import preprocessText from '../shaders/attention-backward-preprocess.wgsl'
 import type { WebGPUTensor } from '../tensor'
+import { sumByGroups } from './attention-backward-groups'
 import type { Packed } from './attention-backward-packed'
 import { type BackwardPlan, backwardPlan } from './attention-backward-plan'
 import { matrixBackward, sumByMatrices } from './attention-backward-subgroup-matrix'
@@ -90,6 +91,7 @@ function runBackward(ctx: KernelContext, call: Call): void {
 function sumGradients(ctx: KernelContext, packed: Packed, plan: BackwardPlan): WebGPUTensor {
   const matrix = ctx.attentionTiles.backward === undefined ? matrixBackward(ctx, packed.problem, plan.rowVectors) : undefined
   if (matrix) return sumByMatrices(ctx, packed, matrix)
+  if (plan.variant === 'subgroups') return sumByGroups(ctx, packed, plan.tile)
   return plan.variant === 'software' ? sumBySubgroups(ctx, packed, plan.tile) : sumByTiles(ctx, packed, plan.tile)
 }
 

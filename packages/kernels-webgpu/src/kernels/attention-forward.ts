@@ -1,11 +1,12 @@
 import { type AttentionProblem, checkAttentionForward, isContiguous, type Kernels, type Tensor } from '@tilegrad/tensor'
 import type { KernelContext, Run, Texels } from '../kernel-context'
-import { type Constants, combinations, defineShader } from '../shader'
+import { type Constants, combinations, defineShader, type Shader } from '../shader'
 import text from '../shaders/attention-forward.wgsl'
 import subgroupsText from '../shaders/attention-forward-subgroups.wgsl'
 import mergeText from '../shaders/attention-merge.wgsl'
 import { attentionForwardLibraries, attentionForwardRowsLibraries } from '../shaders/libraries'
 import type { WebGPUTensor } from '../tensor'
+import { attentionForwardGroups, dispatchGroupsForward } from './attention-forward-groups'
 import { dispatchMatrixForward, type MatrixRows, matrixForward } from './attention-forward-subgroup-matrix'
 import { packRows } from './attention-pack-rows'
 import {
@@ -40,11 +41,12 @@ const variantsOf = (tiles: readonly ForwardTile[]) =>
     ),
   )
 
+/** By variant; that of `subgroups` has a dispatcher of its own. */
 const shaders = {
   plain: defineShader('attention-forward', text, variantsOf(PLAIN_TILES), attentionForwardLibraries),
   software: defineShader('attention-forward-subgroups', subgroupsText, variantsOf(SOFTWARE_TILES), attentionForwardRowsLibraries),
 }
-export const attentionForwardShaders = Object.values(shaders)
+export const attentionForwardShaders = [...Object.values(shaders), attentionForwardGroups]
 export const attentionMerge = defineShader('attention-merge', mergeText, combinations({ OutElement: ['f32', 'f16'] }))
 
 /** Attention in shaders/attention-forward.wgsl, or by the variants of it that a device has the features for. */
@@ -101,16 +103,31 @@ function planOf(ctx: KernelContext, problem: AttentionProblem, q: Tensor, k: Ten
     const enqueue: Plan['enqueue'] = (...into) => dispatchMatrixForward(ctx, problem, matrix, rows, ...into)
     return { tile: { blockM: matrix.blockM, variant: 'plain' }, enqueue }
   }
-  const tile = forwardTile(ctx, problem)
-  const operands = tile.variant === 'software' ? inTextures(ctx, problem, q, k, v) : operandsOf(ctx, problem, q, k, v)
-  return { tile, enqueue: (...into) => dispatch(ctx, problem, tile, operands, ...into) }
+  const tile = forwardTile(ctx, problem, elementOf(ctx, problem, { q, k, v }))
+  if (tile.variant === 'subgroups') {
+    const rows = rowsOf(ctx, problem, { q, k, v })
+    return { tile, enqueue: (...into) => dispatchGroupsForward(ctx, problem, tile, rows, ...into) }
+  }
+  const { variant } = tile
+  const operands = variant === 'software' ? inTextures(ctx, problem, q, k, v) : operandsOf(ctx, problem, q, k, v)
+  return { tile, enqueue: (...into) => dispatch(ctx, problem, shaders[variant], tile, operands, ...into) }
+}
+
+type QKV = Readonly<Record<'q' | 'k' | 'v', Tensor>>
+
+/** What rowsOf gives: the tensors' own elements where they come in fours (or are not read at all), f32 in copies. */
+function elementOf(ctx: KernelContext, { headDim, headDimV, totalK, dtype }: AttentionProblem, { q, k, v }: QKV): 'f32' | 'f16' {
+  const asTheyAre = totalK === 0 || inFours(headDim, headDimV, [headsOf(ctx, q), headsOf(ctx, k), headsOf(ctx, v)])
+  return asTheyAre ? (dtype as 'f32' | 'f16') : 'f32'
 }
 
 /** q, k and v in rows of whole vectors: as they are where they come in fours, else in f32 copies. */
-function rowsOf(ctx: KernelContext, problem: AttentionProblem, { q, k, v }: Readonly<Record<'q' | 'k' | 'v', Tensor>>): MatrixRows {
+function rowsOf(ctx: KernelContext, problem: AttentionProblem, { q, k, v }: QKV): MatrixRows {
   const { totalQ, totalK, seqlenQ, seqlenK, headDim, headDimV, dtype } = problem
   const [qHeads, kHeads, vHeads] = [headsOf(ctx, q), headsOf(ctx, k), headsOf(ctx, v)]
-  if (inFours(headDim, headDimV, [qHeads, kHeads, vHeads])) return { element: dtype as 'f32' | 'f16', q: qHeads, k: kHeads, v: vHeads }
+  if (totalK === 0 || inFours(headDim, headDimV, [qHeads, kHeads, vHeads])) {
+    return { element: dtype as 'f32' | 'f16', q: qHeads, k: kHeads, v: vHeads }
+  }
   const [queries, keys] = [
     { seqlen: seqlenQ, rows: totalQ },
     { seqlen: seqlenK, rows: totalK },
@@ -186,6 +203,7 @@ function packedHeads(ctx: KernelContext, tensor: Tensor, { seqlen, rows }: { rea
 function dispatch(
   ctx: KernelContext,
   problem: AttentionProblem,
+  shader: Shader,
   tile: ForwardTile,
   { element, q, k, v, bindings: operands }: Operands,
   { params, ...bindings }: SharedBindings,
@@ -198,7 +216,7 @@ function dispatch(
   const most = Math.floor(ctx.limits.maxComputeWorkgroupsPerDimension / nSplits)
   for (let firstBatch = 0; firstBatch < batchSize; firstBatch += most) {
     ctx.run({
-      shader: shaders[tile.variant],
+      shader,
       entry: 'attentionForward',
       constants: constantsOf([element, out.dtype], isGeneral(problem), tile, vectorsOf(tile, problem)),
       bindings: { ...operands, ...bindings, out, lse },
@@ -252,7 +270,7 @@ function merge(
 }
 
 /** Workgroups that keep a GPU busy, or the threads of a processor. */
-const ENOUGH_WORKGROUPS = { plain: 96, software: 8 }
+const ENOUGH_WORKGROUPS = { plain: 96, subgroups: 96, software: 8 }
 /** Keys that a part has at least: a part costs its share of the merge. */
 const KEYS_OF_SPLIT = 256
 

@@ -1,4 +1,4 @@
-import type { AttentionProblem } from '@tilegrad/tensor'
+import type { AttentionProblem, BlockMask } from '@tilegrad/tensor'
 import type { KernelContext } from '../kernel-context'
 import type { Constants } from '../shader'
 
@@ -6,7 +6,7 @@ import type { Constants } from '../shader'
 export interface ForwardTile {
   /** What options and reports call it. */
   readonly name: string
-  readonly variant: 'plain' | 'software'
+  readonly variant: 'plain' | 'software' | 'subgroups'
   /** Query rows of a workgroup. */
   readonly blockM: number
   /** Fewer query rows than these are better done by a smaller tile. */
@@ -17,7 +17,7 @@ export interface ForwardTile {
   readonly columns: number
   /** By the prelude's names. */
   readonly constants: Constants
-  /** Bytes of workgroup memory. */
+  /** Bytes of workgroup memory; those of `subgroups` depend on the head dim too: see groupMemory. */
   readonly memory: number
   readonly invocations: number
 }
@@ -53,6 +53,49 @@ function softwareTile(lanes: number, rows: number): ForwardTile {
   }
 }
 
+/** Invocations of a workgroup of `subgroups`: a multiple of every size that WebGPU's subgroups may have, so that subgroups are full. */
+const GROUPS_WORKGROUP = 128
+
+/** @param lanes of a group @param rows of a group, each in the registers of all of its lanes */
+function groupTile(lanes: number, rows: number, leastRows: number): ForwardTile {
+  const blockM = (rows * GROUPS_WORKGROUP) / lanes
+  return {
+    name: `subgroups-${blockM}x${4 * lanes}`,
+    variant: 'subgroups',
+    blockM,
+    leastRows,
+    blockN: 4 * lanes,
+    columns: 4 * lanes,
+    constants: { SUBGROUPS: true, LANES: lanes, WORKGROUP: GROUPS_WORKGROUP, BLOCK_M: blockM, ROWS: rows },
+    memory: 0,
+    invocations: GROUPS_WORKGROUP,
+  }
+}
+
+/**
+ * Tiles of shaders/attention-forward-groups.wgsl. An invocation has, of every row of its group, 4 scores and 4·VECTORS elements of O in registers: at most MOST_SUMS. Maxima
+ * and sums add two a row, what is fetched 4·VECTORS·(4·lanes)²/(4·workgroup) (16 at D 64; half of it in f16), the operands at hand 20, places some 15:
+ * 170 in all for 128 rows at D 64, 105 for 64 rows, 135 for 64 rows at D 128. More rows for each vector that is read from workgroup memory,
+ * with fewer invocations to hide its latency: which is the better is for tuneAttention to measure.
+ */
+export const GROUP_TILES: readonly ForwardTile[] = [groupTile(8, 8, 1024), groupTile(8, 4, 33), groupTile(8, 2, 17), groupTile(4, 2, 17)]
+
+/** Registers of an invocation of `subgroups` that hold S and O: with more, compilers for GPUs spill, or leave room for too few invocations. */
+const MOST_SUMS = 96
+
+/** Workgroup memory that `subgroups` takes for q as well: with more, too few workgroups share a multiprocessor. */
+const MOST_WITH_Q = 32768
+
+/** Bytes of workgroup memory of a tile of `subgroups`: K and V of its keys, and Q of its rows where these are staged too. */
+function groupMemory({ blockM, blockN, columns }: ForwardTile, vectors: number, element: 'f32' | 'f16', withQ: boolean): number {
+  return (element === 'f16' ? 2 : 4) * (2 * blockN + Number(withQ) * blockM) * vectors * columns
+}
+
+/** Whether a tile of `subgroups` stages q. */
+export function stagesQ(ctx: KernelContext, tile: ForwardTile, vectors: number, element: 'f32' | 'f16'): boolean {
+  return groupMemory(tile, vectors, element, true) <= Math.min(MOST_WITH_Q, ctx.limits.maxComputeWorkgroupStorageSize)
+}
+
 /** From the best to the least demanding. */
 export const PLAIN_TILES: readonly ForwardTile[] = [
   plainTile(64, 32, 512, 0),
@@ -71,12 +114,15 @@ export interface ForwardShape {
   readonly seqlenQ: number
   readonly totalK: number
   readonly nHeadsK: number
+  /** Of q, k and v as kernels read them: f32 unless given. */
+  readonly element?: 'f32' | 'f16'
+  readonly blockMask?: Pick<BlockMask, 'blockM'> | undefined
 }
 
-/** Vectors of V's columns that an invocation holds for each row, a power of two; those in software have room for as much of q. */
-export function vectorsOf({ columns, variant }: ForwardTile, { headDim, headDimV }: ForwardShape): number {
-  const most = variant === 'software' ? Math.max(headDim, headDimV) : headDimV
-  return 2 ** Math.ceil(Math.log2(Math.max(1, most / columns)))
+/** Vectors of V's columns that an invocation holds for each row, the next number that tiles are made for; but for `plain` with room for as much of q. */
+export function vectorsOf(tile: ForwardTile, { headDim, headDimV }: ForwardShape): number {
+  const most = Math.ceil((tile.variant === 'plain' ? headDimV : Math.max(headDim, headDimV)) / tile.columns)
+  return vectorsMade(tile).find((vectors) => vectors >= most) ?? most
 }
 
 /** Vectors of sums of a lane for which tiles in software are made: more take long to compile, and do not fit into a processor's nearest caches. */
@@ -85,25 +131,44 @@ const MOST_VECTORS = 64
 /** The numbers of vectors for which a tile is made. */
 export function vectorsMade(tile: ForwardTile): number[] {
   const all = Array.from({ length: 5 }, (_, i) => 2 ** i).filter((vectors) => vectors * tile.columns < 2 * 256)
-  return tile.variant === 'plain' ? all : all.filter((vectors) => vectors <= 8 && vectors * tile.blockM <= MOST_VECTORS)
+  if (tile.variant === 'plain') return all
+  if (tile.variant === 'software') return all.filter((vectors) => vectors <= 8 && vectors * tile.blockM <= MOST_VECTORS)
+  const rows = tile.constants.ROWS as number
+  // Head dims of 96 and, rounded up to it, 80 are common.
+  const headDims = [32, 64, 96, 128, 256]
+  return headDims.map((headDim) => headDim / tile.columns).filter((vectors) => rows * 4 * (vectors + 1) <= MOST_SUMS)
 }
+
+/** Query rows up to which GPUs prefer `plain`. */
+const FEW_ROWS = 16
 
 /** The tiles that can do a call on a device, the preferred one first. */
 export function forwardTiles(ctx: KernelContext, shape: ForwardShape): ForwardTile[] {
-  const { seqlenQ } = shape
-  const { limits, subgroupSizes } = ctx
-  const lanes = subgroupSizes && subgroupSizes.min === subgroupSizes.max && ctx.features.has('subgroups') ? subgroupSizes.min : 0
-  const fits = (tile: ForwardTile) =>
-    (tile.variant !== 'software' || texelsOfKeys(shape) <= ctx.mostTexels) &&
-    tile.memory <= limits.maxComputeWorkgroupStorageSize &&
-    tile.invocations <= limits.maxComputeInvocationsPerWorkgroup &&
-    vectorsMade(tile).includes(vectorsOf(tile, shape))
+  const { seqlenQ, element = 'f32', blockMask } = shape
+  const { limits } = ctx
+  const { min, max } = (ctx.features.has('subgroups') && ctx.subgroupSizes) || { min: 0, max: 0 }
+  const fits = (tile: ForwardTile) => {
+    const vectors = vectorsOf(tile, shape)
+    const memory = tile.variant === 'subgroups' ? groupMemory(tile, vectors, element, false) : tile.memory
+    return (
+      (tile.variant !== 'software' || texelsOfKeys(shape) <= ctx.mostTexels) &&
+      memory <= limits.maxComputeWorkgroupStorageSize &&
+      tile.invocations <= limits.maxComputeInvocationsPerWorkgroup &&
+      vectorsMade(tile).includes(vectors) &&
+      // A block of rows lies within one of the mask's.
+      (blockMask?.blockM ?? tile.blockM) % tile.blockM === 0
+    )
+  }
   // Of a variant first those that there are rows for, then the smallest.
   const inOrder = (tiles: readonly ForwardTile[]) => [
     ...tiles.filter(({ leastRows }) => seqlenQ >= leastRows),
     ...tiles.filter(({ leastRows }) => seqlenQ < leastRows).reverse(),
   ]
-  return [SOFTWARE_TILES.filter(({ constants }) => constants.LANES === lanes), PLAIN_TILES].flatMap((tiles) => inOrder(tiles.filter(fits)))
+  const software = SOFTWARE_TILES.filter(({ constants }) => min === max && constants.LANES === min)
+  const groups = GROUP_TILES.filter(({ constants }) => min >= (constants.LANES as number))
+  // GPUs have subgroups of 16 lanes or more, or of several sizes. Few rows are for plain-4x128, in which all invocations of a workgroup share them.
+  const order = min >= 16 && seqlenQ > FEW_ROWS ? [groups, PLAIN_TILES] : [software, PLAIN_TILES, groups]
+  return order.flatMap((tiles) => inOrder(tiles.filter(fits)))
 }
 
 /** Vectors of the larger one of k and v, padded to whole ones. */
@@ -113,7 +178,7 @@ function texelsOfKeys({ totalK, nHeadsK, headDim, headDimV }: ForwardShape): num
 
 /** Names that `AttentionTiles.forward` may have. */
 export function forwardTileNames(): string[] {
-  const tiles = [...SOFTWARE_TILES, ...PLAIN_TILES]
+  const tiles = [...GROUP_TILES, ...SOFTWARE_TILES, ...PLAIN_TILES]
   return [...new Set(tiles.flatMap(({ variant, name }) => [variant, name]))]
 }
 
@@ -126,8 +191,8 @@ export function shapeClass({ batchSize, seqlenQ, seqlenK, nHeads, headDim, headD
 }
 
 /** The tile of a call: what options ask for, or what was measured, or the preferred one. @throws UnsupportedError if options ask for one that cannot do it */
-export function forwardTile(ctx: KernelContext, problem: AttentionProblem): ForwardTile {
-  const tiles = forwardTiles(ctx, problem)
+export function forwardTile(ctx: KernelContext, problem: AttentionProblem, element: 'f32' | 'f16' = 'f32'): ForwardTile {
+  const tiles = forwardTiles(ctx, { ...problem, element })
   const asked = ctx.attentionTiles.forward
   const wanted = asked ?? (ctx.measuredTiles.size > 0 ? ctx.measuredTiles.get(shapeClass(problem)) : undefined)
   const tile = wanted === undefined ? tiles[0] : tiles.find(({ name, variant }) => name === wanted || variant === wanted)

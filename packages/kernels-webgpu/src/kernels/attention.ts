@@ -2,6 +2,7 @@ import type { Kernels } from '@tilegrad/tensor'
 import type { KernelContext } from '../kernel-context'
 import type { Shader } from '../shader'
 import { attentionBackwardKernels, attentionBackwardOptions, attentionBackwardPreprocess } from './attention-backward'
+import { attentionBackwardDkdvGroups, attentionBackwardDqGroups } from './attention-backward-groups'
 import {
   attentionBackwardDkdvByEmulatedMatrix,
   attentionBackwardDkdvBySubgroupMatrix,
@@ -24,9 +25,11 @@ export const attentionShaders: readonly Shader[] = [
   attentionBackwardDkdv,
   attentionBackwardDkdvByEmulatedMatrix,
   attentionBackwardDkdvBySubgroupMatrix,
+  attentionBackwardDkdvGroups,
   attentionBackwardDq,
   attentionBackwardDqByEmulatedMatrix,
   attentionBackwardDqBySubgroupMatrix,
+  attentionBackwardDqGroups,
   attentionBackwardOptions,
   attentionBackwardPreprocess,
   attentionBackwardSubgroups,

@@ -1,6 +1,7 @@
 /// <reference path="../wgsl.d.ts" />
 import type { WgslFile } from '../shader'
 import activations from './activations.wgsl'
+import attentionBackwardGroups from './attention-backward-groups.wgsl'
 import attentionBackwardProducts from './attention-backward-products.wgsl'
 import attentionBackwardTile from './attention-backward-tile.wgsl'
 import attentionForwardRows from './attention-forward-rows.wgsl'
@@ -8,6 +9,7 @@ import attentionForwardTile from './attention-forward-tile.wgsl'
 import attentionPair from './attention-pair.wgsl'
 import attentionProblem from './attention-problem.wgsl'
 import elements from './elements.wgsl'
+import lanes from './lanes.wgsl'
 import mask from './mask.wgsl'
 import philox from './philox.wgsl'
 import reduce from './reduce.wgsl'
@@ -41,6 +43,9 @@ export const attentionForwardRowsLibraries: readonly WgslFile[] = [
   { name: 'attention-forward-rows.wgsl', text: attentionForwardRows },
 ]
 
+/** The same for kernels that divide rows by groups of lanes. */
+export const attentionForwardGroupsLibraries: readonly WgslFile[] = [...attentionForwardLibraries, { name: 'lanes.wgsl', text: lanes }]
+
 export const attentionBackwardLibraries: readonly WgslFile[] = [
   ...attentionLibraries,
   { name: 'attention-backward-tile.wgsl', text: attentionBackwardTile },
@@ -50,6 +55,13 @@ export const attentionBackwardLibraries: readonly WgslFile[] = [
 export const attentionBackwardTilesLibraries: readonly WgslFile[] = [
   ...attentionBackwardLibraries,
   { name: 'attention-backward-products.wgsl', text: attentionBackwardProducts },
+]
+
+/** The same for kernels that divide rows by groups of lanes. */
+export const attentionBackwardGroupsLibraries: readonly WgslFile[] = [
+  ...attentionBackwardLibraries,
+  { name: 'lanes.wgsl', text: lanes },
+  { name: 'attention-backward-groups.wgsl', text: attentionBackwardGroups },
 ]
 
 export const attentionInspectionLibraries: readonly WgslFile[] = [
