@@ -74,6 +74,8 @@ export interface KernelContext {
   temporary(shape: readonly number[], dtype?: DType): WebGPUTensor
   /** Vectors of four elements that a texture holds: 0 where kernels cannot read textures. */
   readonly mostTexels: number
+  /** Runs a part of a kernel's method whose temporaries are disposed when it returns. It makes no results. */
+  scoped(run: () => void): void
   /**
    * A copy of a contiguous f32 tensor in a texture, disposed as temporaries are. Its vectors of four begin at the tensor's first element, which must lie at a
    * multiple of 16 bytes. Adapters in software read textures five times as fast as buffers. @throws UnsupportedError for more than `mostTexels`

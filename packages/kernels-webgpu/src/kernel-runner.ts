@@ -98,6 +98,10 @@ export class KernelRunner implements KernelContext {
     return { texture }
   }
 
+  scoped(run: () => void): void {
+    this.call(this.kernelName('scoped'), run)
+  }
+
   clear(tensor: Tensor): void {
     const { storage, byteOffset, shape, dtype } = tensor as WebGPUTensor
     const bytes = Math.ceil((numel(shape) * bytesPerElement[dtype]) / 4) * 4

@@ -4,23 +4,27 @@ import type { Constants, Shader } from '../shader'
 import type { WebGPUTensor } from '../tensor'
 import { headParams, isGeneral, type SharedBindings } from './attention-problem'
 
-/** What the main kernels of a backward pass read, and what they sum up, in packed rows. */
-export interface Packed {
+/** What kernels of the backward pass read in packed rows. */
+export interface PackedOperands {
   readonly problem: AttentionBackwardProblem
   readonly shared: SharedBindings
   /** [Hq, totalQ, 2·rowVectors + 1, 4] */
   readonly packedQ: WebGPUTensor
   /** [Hk, totalK, 2·rowVectors, 4] */
   readonly packedK: WebGPUTensor
+  readonly rowVectors: number
+}
+
+/** And what they sum up. */
+export interface Packed extends PackedOperands {
   /** [Hq, totalQ, rowVectors, 4] */
   readonly dqSums: WebGPUTensor
   /** [Hk, totalK, 2·rowVectors, 4] */
   readonly dkdvSums: WebGPUTensor
-  readonly rowVectors: number
 }
 
 /** What every kernel on packed rows gets: no tensor but these is read where it lies. */
-export function packedParams({ shared: { params }, rowVectors }: Packed, workgroup: number): Run['params'] {
+export function packedParams({ shared: { params }, rowVectors }: PackedOperands, workgroup: number): Run['params'] {
   return {
     ...params,
     ...headParams('Q', undefined),

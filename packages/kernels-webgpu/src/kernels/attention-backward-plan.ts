@@ -22,7 +22,7 @@ export const BACKWARD_BLOCK = { m: 64, n: 32 }
 export interface SoftwareTile {
   /** Lanes. Each owns four keys. */
   readonly SUBGROUP: number
-  /** Query rows of a turn of the loop. */
+  /** Query rows of a turn of the loops over dK and dV. */
   readonly ROWS: number
   /** Vectors of four elements of a row that a lane holds. */
   readonly VECTORS: number
@@ -84,7 +84,7 @@ export function backwardPlans(ctx: KernelContext, headDim: number, headDimV: num
   const needed = Math.ceil(Math.max(headDim, headDimV) / 4)
   const { min, max } = (ctx.features.has('subgroups') && ctx.subgroupSizes) || { min: 0, max: 0 }
   const { maxComputeWorkgroupStorageSize, maxComputeInvocationsPerWorkgroup } = ctx.limits
-  const software = SOFTWARE_TILES.filter(({ SUBGROUP }) => SUBGROUP === min && SUBGROUP === max).map(
+  const software = SOFTWARE_TILES.filter(({ SUBGROUP }) => SUBGROUP === min && SUBGROUP === max && ctx.mostTexels > 0).map(
     (tile): BackwardPlan => ({ name: 'software', variant: 'software', tile, rowVectors: tile.VECTORS * tile.SUBGROUP }),
   )
   const plain = BACKWARD_TILES.map(

@@ -1,34 +1,62 @@
-import type { KernelContext } from '../kernel-context'
+import { isContiguous, type Tensor } from '@tilegrad/tensor'
+import type { KernelContext, Texels } from '../kernel-context'
 import { defineShader } from '../shader'
 import text from '../shaders/attention-backward-subgroups.wgsl'
-import { attentionBackwardLibraries } from '../shaders/libraries'
+import { attentionBackwardLibraries, texelsWgsl } from '../shaders/libraries'
 import type { WebGPUTensor } from '../tensor'
-import { type Packed, packedParams } from './attention-backward-packed'
+import type { Call } from './attention-backward'
 import { SOFTWARE_TILES, type SoftwareTile } from './attention-backward-plan'
-import { isGeneral } from './attention-problem'
+import { packRows, unpackRows } from './attention-pack-rows'
+import { headParams, isGeneral, planesOf, type SharedBindings } from './attention-problem'
 
 export const attentionBackwardSubgroups = defineShader(
   'attention-backward-subgroups',
   text,
   SOFTWARE_TILES.flatMap((tile) => [false, true].map((GENERAL) => ({ GENERAL, SUBGROUPS: true, ...tile }))),
-  attentionBackwardLibraries,
+  [...attentionBackwardLibraries, texelsWgsl],
 )
 
 /** Enough workgroups for the threads of a processor; with fewer heads, keys are divided, at the price of as many turns. */
 const ENOUGH_WORKGROUPS = 8
 /** ROW_BLOCK of the shader: no more turns than blocks of rows. */
-const ROW_BLOCK = 32
+const ROW_BLOCK = 64
 
-/** @returns [B, Hq, parts], what turns and key blocks give to the gradient of their head's slope */
-export function sumBySubgroups(ctx: KernelContext, packed: Packed, tile: SoftwareTile): WebGPUTensor {
-  const { problem, shared, packedQ, packedK, dqSums, dkdvSums } = packed
+/** Rows of a tensor, f32 and in whole vectors, in a texture: the tensor itself where it is such, else of a packed copy. */
+function rowTexels(ctx: KernelContext, tensor: Tensor, rows: number, seqlen: number): Texels {
+  const { shape, strides, dtype, byteOffset } = tensor as WebGPUTensor
+  const [nHeads, headDim] = shape.slice(-2) as [number, number]
+  if (dtype === 'f32' && headDim % 4 === 0 && byteOffset % 16 === 0 && isContiguous(shape, strides)) return ctx.texels(tensor)
+  const vectors = planesOf(headDim)
+  const packed = ctx.temporary([rows, nHeads, vectors, 4])
+  packRows(ctx, tensor, packed, { rows, seqlen, vectors, firstVector: 0, heads: 'inside' })
+  return ctx.texels(packed)
+}
+
+/** dQ, dK and dV. @returns [B, Hq, parts], what turns and key blocks give to the gradient of their head's slope */
+export function sumBySubgroups(
+  ctx: KernelContext,
+  call: Call,
+  shared: SharedBindings,
+  statistics: WebGPUTensor,
+  tile: SoftwareTile,
+): WebGPUTensor {
+  const { problem } = call
+  const { batchSize, nHeads, nHeadsK, seqlenQ, seqlenK, totalQ, totalK, headDim, headDimV } = problem
   const { bias, tables } = shared
-  const { batchSize, nHeads, nHeadsK, seqlenQ, seqlenK } = problem
+  const [q, dout] = [call.q, call.dout].map((tensor) => rowTexels(ctx, tensor, totalQ, seqlenQ)) as [Texels, Texels]
+  const [k, v] = [call.k, call.v].map((tensor) => rowTexels(ctx, tensor, totalK, seqlenK)) as [Texels, Texels]
+  // Gradients are summed where they end up, if they are rows of whole vectors in f32.
+  const sumsOf = (tensor: WebGPUTensor, rows: number, heads: number, vectors: number) =>
+    tensor.dtype === 'f32' && tensor.shape.at(-1) === 4 * vectors ? tensor : ctx.temporary([rows, heads, vectors, 4])
+  const [planes, planesV] = [planesOf(headDim), planesOf(headDimV)]
+  const dq = sumsOf(call.dq, totalQ, nHeads, planes)
+  const dk = sumsOf(call.dk, totalK, nHeadsK, planes)
+  const dv = sumsOf(call.dv, totalK, nHeadsK, planesV)
   const nNBlocks = Math.ceil(seqlenK / (4 * tile.SUBGROUP))
   const wanted = Math.ceil(ENOUGH_WORKGROUPS / (batchSize * nHeadsK))
   const nSplits = Math.max(1, Math.min(wanted, nNBlocks, Math.ceil(seqlenQ / ROW_BLOCK)))
   const dslopes = ctx.temporary([batchSize, nHeads, nSplits * nNBlocks])
-  ctx.clear(dqSums)
+  ctx.clear(dq)
   ctx.clear(dslopes)
   const most = ctx.limits.maxComputeWorkgroupsPerDimension
   for (let turn = 0; turn < nSplits; turn++) {
@@ -37,9 +65,15 @@ export function sumBySubgroups(ctx: KernelContext, packed: Packed, tile: Softwar
         shader: attentionBackwardSubgroups,
         entry: 'attentionBackwardSubgroups',
         constants: { GENERAL: isGeneral(problem), SUBGROUPS: true, ...tile },
-        bindings: { packedQ, packedK, bias, tables, dqSums, dkdvSums, dslopes },
+        bindings: { q, dout, k, v, statistics, bias, tables, dq, dk, dv, dslopes },
         params: {
-          ...packedParams(packed, tile.SUBGROUP),
+          ...shared.params,
+          ...headParams('Q', undefined),
+          ...headParams('K', undefined),
+          ...headParams('V', undefined),
+          planes,
+          planesV,
+          workgroup: tile.SUBGROUP,
           firstBatch,
           nMBlocks: nNBlocks,
           nSplits,
@@ -49,5 +83,10 @@ export function sumBySubgroups(ctx: KernelContext, packed: Packed, tile: Softwar
       })
     }
   }
+  const queries = { rows: totalQ, seqlen: seqlenQ, vectors: planes, firstVector: 0, heads: 'inside' } as const
+  const keys = { ...queries, rows: totalK, seqlen: seqlenK }
+  if (dq !== call.dq) unpackRows(ctx, dq, call.dq, queries, 1)
+  if (dk !== call.dk) unpackRows(ctx, dk, call.dk, keys, 1)
+  if (dv !== call.dv) unpackRows(ctx, dv, call.dv, { ...keys, vectors: planesV }, 1)
   return dslopes
 }

@@ -5,7 +5,7 @@ import dkdvText from '../shaders/attention-backward-dkdv.wgsl'
 import dqText from '../shaders/attention-backward-dq.wgsl'
 import { attentionBackwardTilesLibraries } from '../shaders/libraries'
 import type { WebGPUTensor } from '../tensor'
-import { type Packed, packedParams, sumByPair } from './attention-backward-packed'
+import { type Packed, type PackedOperands, packedParams, sumByPair } from './attention-backward-packed'
 import { BACKWARD_BLOCK, BACKWARD_TILES, type BackwardTile } from './attention-backward-plan'
 import { axesOf } from './attention-problem'
 
@@ -32,7 +32,7 @@ export function sumByTiles(ctx: KernelContext, packed: Packed, tile: BackwardTil
 }
 
 /** The gradient of bias, whatever the other gradients were computed by. */
-export function biasGradients(ctx: KernelContext, packed: Packed, dbias: WebGPUTensor): void {
+export function biasGradients(ctx: KernelContext, packed: PackedOperands, dbias: WebGPUTensor): void {
   const { problem, shared, packedQ, packedK, rowVectors } = packed
   const { batchSize, nHeads, seqlenQ, seqlenK } = problem
   const tile = BACKWARD_TILES.find(({ WORKGROUP, VECTORS }) => (VECTORS * WORKGROUP) / 8 === rowVectors) as BackwardTile

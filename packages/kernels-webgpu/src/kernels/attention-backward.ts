@@ -5,7 +5,7 @@ import optionsText from '../shaders/attention-backward-options.wgsl'
 import preprocessText from '../shaders/attention-backward-preprocess.wgsl'
 import type { WebGPUTensor } from '../tensor'
 import { sumByGroups } from './attention-backward-groups'
-import type { Packed } from './attention-backward-packed'
+import type { Packed, PackedOperands } from './attention-backward-packed'
 import { type BackwardPlan, backwardPlan } from './attention-backward-plan'
 import { matrixBackward, sumByMatrices } from './attention-backward-subgroup-matrix'
 import { sumBySubgroups } from './attention-backward-subgroups'
@@ -38,7 +38,8 @@ export function attentionBackwardKernels(ctx: KernelContext): Pick<Kernels, 'att
   }
 }
 
-interface Call {
+/** A call and its results. */
+export interface Call {
   readonly problem: AttentionBackwardProblem
   readonly dout: Tensor
   readonly q: Tensor
@@ -60,39 +61,75 @@ function clearAll(ctx: KernelContext, { dq, dk, dv, dalibiSlopes, dbias, dsink }
 }
 
 function runBackward(ctx: KernelContext, call: Call): void {
-  const { problem, dout, q, k, v, dq, dk, dv, dbias } = call
-  const { nHeads, nHeadsK, seqlenQ, seqlenK, totalQ, totalK, headDim, headDimV, softmaxScale } = problem
-  const plan = backwardPlan(ctx, headDim, headDimV)
-  const { rowVectors } = plan
-  const packedQ = ctx.temporary([nHeads, totalQ, 2 * rowVectors + 1, 4])
-  const packedK = ctx.temporary([nHeadsK, totalK, 2 * rowVectors, 4])
+  const { problem } = call
+  const shared = sharedBindings(ctx, problem)
+  const plan = backwardPlan(ctx, problem.headDim, problem.headDimV)
+  const matrix = ctx.attentionTiles.backward === undefined ? matrixBackward(ctx, problem, plan.rowVectors) : undefined
+  if (matrix) runPacked(ctx, call, shared, plan.rowVectors, (packed) => sumByMatrices(ctx, packed, matrix))
+  else if (plan.variant === 'software') runInPlace(ctx, call, shared, plan)
+  else if (plan.variant === 'subgroups') runPacked(ctx, call, shared, plan.rowVectors, (packed) => sumByGroups(ctx, packed, plan.tile))
+  else runPacked(ctx, call, shared, plan.rowVectors, (packed) => sumByTiles(ctx, packed, plan.tile))
+}
+
+/** Kernels read textures of q, k, v and dout, and sum gradients where they end up, as far as dtypes and head dims allow it. */
+function runInPlace(ctx: KernelContext, call: Call, shared: SharedBindings, { tile, rowVectors }: BackwardPlan & { variant: 'software' }) {
+  const { nHeads, totalQ } = call.problem
+  const { dbias } = call
+  if (dbias) ctx.scoped(() => biasGradients(ctx, packOperands(ctx, call, shared, rowVectors), dbias))
+  const statistics = ctx.temporary([nHeads, totalQ, 4])
+  const layout = { headVectors: totalQ, rowVectors: 1, firstVector: 0 }
+  preprocess(ctx, call, shared, statistics, layout)
+  const dslopes = sumBySubgroups(ctx, call, shared, statistics, tile)
+  optionGradients(ctx, call, statistics, layout, dslopes)
+}
+
+/**
+ * Kernels read copies in packed rows, and sum gradients in such rows.
+ *
+ * @param sum enqueues dQ, dK and dV, and returns what it has of the gradients of slopes: [B, Hq, parts]
+ */
+function runPacked(
+  ctx: KernelContext,
+  call: Call,
+  shared: SharedBindings,
+  rowVectors: number,
+  sum: (packed: Packed) => WebGPUTensor,
+): void {
+  const { problem, dq, dk, dv, dbias } = call
+  const { nHeads, nHeadsK, seqlenQ, seqlenK, totalQ, totalK, softmaxScale } = problem
+  const operands = packOperands(ctx, call, shared, rowVectors)
   const dqSums = ctx.temporary([nHeads, totalQ, rowVectors, 4])
   const dkdvSums = ctx.temporary([nHeadsK, totalK, 2 * rowVectors, 4])
+  const dslopes = sum({ ...operands, dqSums, dkdvSums })
+  const queries = { rows: totalQ, seqlen: seqlenQ, vectors: rowVectors }
+  const keys = { rows: totalK, seqlen: seqlenK, vectors: rowVectors }
+  // S carries the softmax scale.
+  unpackRows(ctx, dqSums, dq, { ...queries, firstVector: 0 }, softmaxScale)
+  unpackRows(ctx, dkdvSums, dk, { ...keys, firstVector: 0 }, softmaxScale)
+  unpackRows(ctx, dkdvSums, dv, { ...keys, firstVector: rowVectors }, 1)
+  if (dbias) biasGradients(ctx, operands, dbias)
+  optionGradients(ctx, call, operands.packedQ, packedLayout(operands), dslopes)
+}
+
+/** q, dout and statistics, and k and v, in packed rows. */
+function packOperands(ctx: KernelContext, call: Call, shared: SharedBindings, rowVectors: number): PackedOperands {
+  const { problem, dout, q, k, v } = call
+  const { nHeads, nHeadsK, seqlenQ, seqlenK, totalQ, totalK } = problem
+  const packedQ = ctx.temporary([nHeads, totalQ, 2 * rowVectors + 1, 4])
+  const packedK = ctx.temporary([nHeadsK, totalK, 2 * rowVectors, 4])
   const queries = { rows: totalQ, seqlen: seqlenQ, vectors: rowVectors }
   const keys = { rows: totalK, seqlen: seqlenK, vectors: rowVectors }
   packRows(ctx, q, packedQ, { ...queries, firstVector: 0 })
   packRows(ctx, dout, packedQ, { ...queries, firstVector: rowVectors })
   packRows(ctx, k, packedK, { ...keys, firstVector: 0 })
   packRows(ctx, v, packedK, { ...keys, firstVector: rowVectors })
-  const shared = sharedBindings(ctx, problem)
-  const packed: Packed = { problem, shared, packedQ, packedK, dqSums, dkdvSums, rowVectors }
-  const layout = { headVectors: totalQ * (2 * rowVectors + 1), rowVectors: 2 * rowVectors + 1, firstVector: 2 * rowVectors }
-  preprocess(ctx, call, shared, packedQ, layout)
-  const dslopes = sumGradients(ctx, packed, plan)
-  // S carries the softmax scale.
-  unpackRows(ctx, dqSums, dq, { ...queries, firstVector: 0 }, softmaxScale)
-  unpackRows(ctx, dkdvSums, dk, { ...keys, firstVector: 0 }, softmaxScale)
-  unpackRows(ctx, dkdvSums, dv, { ...keys, firstVector: rowVectors }, 1)
-  if (dbias) biasGradients(ctx, packed, dbias)
-  optionGradients(ctx, call, packedQ, layout, dslopes)
+  const operands = { problem, shared, packedQ, packedK, rowVectors }
+  preprocess(ctx, call, shared, packedQ, packedLayout(operands))
+  return operands
 }
 
-/** dQ, dK and dV in f32, by what the device is best at. @returns [B, Hq, blocks], shares of the gradients of slopes */
-function sumGradients(ctx: KernelContext, packed: Packed, plan: BackwardPlan): WebGPUTensor {
-  const matrix = ctx.attentionTiles.backward === undefined ? matrixBackward(ctx, packed.problem, plan.rowVectors) : undefined
-  if (matrix) return sumByMatrices(ctx, packed, matrix)
-  if (plan.variant === 'subgroups') return sumByGroups(ctx, packed, plan.tile)
-  return plan.variant === 'software' ? sumBySubgroups(ctx, packed, plan.tile) : sumByTiles(ctx, packed, plan.tile)
+function packedLayout({ problem: { totalQ }, rowVectors }: PackedOperands): StatisticsLayout {
+  return { headVectors: totalQ * (2 * rowVectors + 1), rowVectors: 2 * rowVectors + 1, firstVector: 2 * rowVectors }
 }
 
 /** Where lse, delta, slope and sink of the rows lie in packedQ, in vectors of four: from head to head, from row to row, and those of the first row. */

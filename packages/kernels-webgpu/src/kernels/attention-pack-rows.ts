@@ -7,13 +7,15 @@ import { headsOf } from './attention-problem'
 
 export const attentionPackRows = defineShader('attention-pack-rows', text, combinations({ Element: ['f32', 'f16'] }))
 
-/** Part of packed rows [H, rows, rowVectors, 4]: `vectors` of four elements from `firstVector` on. */
+/** Part of packed rows [H, rows, rowVectors, 4]: `vectors` of four elements from `firstVector` on; or all of packed rows [rows, H, vectors, 4]. */
 export interface PackedPart {
   readonly rows: number
   /** Rows of a sequence. */
   readonly seqlen: number
   readonly vectors: number
   readonly firstVector: number
+  /** Rows are those of all heads, one row after the other: contiguous, where D is 4·vectors. */
+  readonly heads?: 'inside'
 }
 
 /** Writes rows of q, k, v or dout [..., H, D] as f32 and zeros beyond D into `packed`. */
@@ -32,8 +34,15 @@ export function unpackRows(ctx: KernelContext, sums: WebGPUTensor, tensor: WebGP
   ctx.run({ shader: attentionPackRows, entry: 'attentionUnpackRows', constants, bindings, params: { ...params, factor }, workgroups })
 }
 
-function partParams(ctx: KernelContext, tensor: Tensor, packed: WebGPUTensor, { rows, seqlen, vectors, firstVector }: PackedPart) {
+function partParams(
+  ctx: KernelContext,
+  tensor: Tensor,
+  packed: WebGPUTensor,
+  { rows, seqlen, vectors, firstVector, heads: order }: PackedPart,
+) {
   const [nHeads, headDim] = tensor.shape.slice(-2) as [number, number]
+  const rowVectors = order === 'inside' ? nHeads * vectors : (packed.shape[2] as number)
+  const headVectors = order === 'inside' ? vectors : rows * rowVectors
   const heads = headsOf(ctx, tensor)
   const [x, y] = ctx.grid(Math.ceil((rows * vectors) / 64))
   const { start, batchStride, rowStride, headStride } = heads
@@ -46,7 +55,8 @@ function partParams(ctx: KernelContext, tensor: Tensor, packed: WebGPUTensor, { 
     rowStride,
     headStride,
     vectors,
-    rowVectors: packed.shape[2] as number,
+    rowVectors,
+    headVectors,
     firstVector,
     grid: x,
   }

@@ -108,7 +108,9 @@ function cutOf(ctx: KernelContext, problem: AttentionProblem, tensors: readonly 
 /** Whether any layout in which kernels keep their operands can be bound: rows of q and dout, or of k and v, in fours of f32, with three statistics each. */
 function fitsPacked(ctx: KernelContext, problem: AttentionProblem): boolean {
   const { totalQ, totalK, nHeads, nHeadsK, headDim, headDimV } = problem
-  const row = 16 * (2 * backwardPlan(ctx, headDim, headDimV).rowVectors + 1)
+  const { variant, rowVectors } = backwardPlan(ctx, headDim, headDimV)
+  if (variant === 'software' && Math.max(totalQ * nHeads, totalK * nHeadsK) * rowVectors > ctx.mostTexels) return false
+  const row = 16 * (2 * rowVectors + 1)
   return Math.max(totalQ * nHeads, totalK * nHeadsK) * row <= ctx.limits.maxStorageBufferBindingSize
 }
 

@@ -1,7 +1,7 @@
 // dQ, dK and dV in five products, by way of subgroups of exactly SUBGROUP lanes, for adapters in software: without workgroup memory and barriers. What costs
 // them most are loads and stores of buffers, element by element, so that a subgroup owns as many keys as its registers (on a processor: the stack) hold,
-// four consecutive ones a lane, and walks over the query rows that see them. Code has to be small as well, to stay in a processor's
-// cache: what is not arithmetic stands in loops.
+// four consecutive ones a lane, and walks over the query rows that see them, which it reads from textures. Code has to be small as well, to stay in a
+// processor's cache: each product is a loop of its own over a block of rows.
 //
 // Lanes load different elements of a query row, which all get by shuffles. Sums over keys, for dQ, are first over those of a lane, and then over lanes by
 // shuffles that transpose at the same time, so that each lane ends up with the elements of dQ that it loads and stores.
@@ -9,29 +9,34 @@
 // dQ is summed over key blocks in memory. That no two subgroups add to one row at a time, and that rows are added to in a fixed order, is due to turns:
 // key blocks and row blocks are dealt out to nSplits groups, and in a turn, which is a dispatch, key group g has row group g + turn.
 //
-// FLOPs: 2·Sq·Sk·(3·D + 2·Dv) per query head. Bytes: Q, dO and twice dQ for BLOCK_N keys, everything else once a turn.
+// FLOPs: 2·Sq·Sk·(3·D + 2·Dv) per query head. Bytes: twice Q, dO and dQ for BLOCK_N keys, everything else once a turn.
 
-/// [Hq][totalQ][2·rowVectors + 1]: q, dout, and lse, delta, slope and sink.
-@group(0) @binding(0) var<storage, read> packedQ: array<vec4f>;
-/// [Hk][totalK][2·rowVectors]: k, v.
-@group(0) @binding(1) var<storage, read> packedK: array<vec4f>;
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read> tables: array<i32>;
-/// [Hq][totalQ][rowVectors], zeros before the first turn.
-@group(0) @binding(4) var<storage, read_write> dqSums: array<vec4f>;
-/// [Hk][totalK][2·rowVectors]: dK and dV.
-@group(0) @binding(5) var<storage, read_write> dkdvSums: array<vec4f>;
+/// [totalQ, Hq, planes] and [totalQ, Hq, planesV], in vectors of four.
+@group(0) @binding(0) var q: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(1) var dout: texture_storage_2d<rgba32float, read>;
+/// [totalK, Hk, planes] and [totalK, Hk, planesV].
+@group(0) @binding(2) var k: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(3) var v: texture_storage_2d<rgba32float, read>;
+/// [Hq][totalQ]: lse, delta, slope and sink.
+@group(0) @binding(4) var<storage, read> statistics: array<vec4f>;
+@group(0) @binding(5) var<storage, read> bias: array<f32>;
+@group(0) @binding(6) var<storage, read> tables: array<i32>;
+/// As q; zeros before the first turn.
+@group(0) @binding(7) var<storage, read_write> dq: array<vec4f>;
+/// As k and v.
+@group(0) @binding(8) var<storage, read_write> dk: array<vec4f>;
+@group(0) @binding(9) var<storage, read_write> dv: array<vec4f>;
 /// [B, Hq, nSplits, nNBlocks]: −Σ distance·dS of each turn's and key block's pairs.
-@group(0) @binding(6) var<storage, read_write> dslopes: array<f32>;
+@group(0) @binding(10) var<storage, read_write> dslopes: array<f32>;
 
 const BLOCK_N = 4 * SUBGROUP;
 /// Query rows that belong to one turn together.
-const ROW_BLOCK = 32;
+const ROW_BLOCK = 64;
 const HEAD_DIM = 4 * VECTORS * SUBGROUP;
 /// Vectors of a row in memory.
 const ROW_VECTORS = VECTORS * SUBGROUP;
 /// Vectors of a row that are multiplied in one loop, which compilers unroll: longer ones they would not.
-const STEP = 16 / ROWS;
+const STEP = 8u;
 
 /// A lane's part of a query row: vector v begins at element 4·(v·SUBGROUP + lane).
 alias Row = array<vec4f, VECTORS>;
@@ -43,7 +48,7 @@ var<private> vTile: array<vec4f, HEAD_DIM>;
 /// The same of dK and dV.
 var<private> dkTile: array<vec4f, HEAD_DIM>;
 var<private> dvTile: array<vec4f, HEAD_DIM>;
-/// S and then P, dP and then dS, of the rows of a block and this lane's keys.
+/// P, and dS times softmaxScale, of the rows of a block and this lane's keys.
 var<private> scores: array<vec4f, ROW_BLOCK>;
 var<private> gradients: array<vec4f, ROW_BLOCK>;
 
@@ -57,77 +62,54 @@ fn spread(row: Row, n: u32) -> vec4f {
   return subgroupShuffle(row[n / SUBGROUP], n % SUBGROUP);
 }
 
-/// ROWS rows of q or dout, whose first vector in each row is `first`, from row i on; the last row stands for those beyond. `at` is the head's.
-fn loadRows(at: u32, i: i32, lastRow: i32, first: u32, lane: u32) -> array<Row, ROWS> {
-  var rows = array<Row, ROWS>();
-  for (var r = 0; r < i32(turns(ROWS)); r++) {
-    let rowAt = at + u32(min(i + r, lastRow)) * (2u * ROW_VECTORS + 1u) + first + lane;
-    var row = Row();
-    for (var v = 0u; v < params.planes; v += SUBGROUP) {
-      for (var left = 0; left < VECTORS - 1; left++) {
-        row[left] = row[left + 1];
-      }
-      row[VECTORS - 1] = packedQ[rowAt + v];
+/// A lane's part of row i of q, or of dout where `values` (a constant); zeros beyond the head dim.
+fn loadRow(i: i32, begin: u32, h: u32, values: bool, lane: u32) -> Row {
+  let vectors = select(params.planes, params.planesV, values);
+  let at = ((begin + u32(i)) * params.nHeads + h) * vectors;
+  var row = Row();
+  for (var n = 0u; n < VECTORS; n++) {
+    let place = n * SUBGROUP + lane;
+    if (values) {
+      row[n] = select(vec4f(0.0), texelOf(dout, at + place), place < vectors);
+    } else {
+      row[n] = select(vec4f(0.0), texelOf(q, at + place), place < vectors);
     }
-    for (var above = 0; above < ROWS - 1; above++) {
-      rows[above] = rows[above + 1];
-    }
-    rows[ROWS - 1] = row;
   }
-  return rows;
+  return row;
 }
 
-/// Element d of K, or of V where `values` (a constant).
-fn keysAt(values: bool, d: u32) -> vec4f {
-  if (values) {
-    return vTile[d];
-  }
-  return kTile[d];
+/// S and dP of a row and this lane's keys.
+struct Products {
+  s: vec4f,
+  dp: vec4f,
 }
 
-/// sums + rows by this lane's keys, over STEP vectors from `begin` on.
-fn multiplyStep(sums: array<vec4f, ROWS>, rows: array<Row, ROWS>, values: bool, begin: u32) -> array<vec4f, ROWS> {
-  var result = sums;
+/// products + q·kᵀ and dout·vᵀ, over STEP vectors from `begin` on.
+fn multiplyStep(products: Products, qRow: Row, doutRow: Row, begin: u32) -> Products {
+  var result = products;
   for (var n = begin; n < begin + STEP; n++) {
     let d = 4u * n;
-    for (var r = 0u; r < ROWS; r++) {
-      let x = spread(rows[r], n);
-      let two = fma(vec4f(x.y), keysAt(values, d + 1u), fma(vec4f(x.x), keysAt(values, d), result[r]));
-      result[r] = fma(vec4f(x.w), keysAt(values, d + 3u), fma(vec4f(x.z), keysAt(values, d + 2u), two));
-    }
+    let x = spread(qRow, n);
+    let s = fma(vec4f(x.y), kTile[d + 1u], fma(vec4f(x.x), kTile[d], result.s));
+    result.s = fma(vec4f(x.w), kTile[d + 3u], fma(vec4f(x.z), kTile[d + 2u], s));
+    let y = spread(doutRow, n);
+    let dp = fma(vec4f(y.y), vTile[d + 1u], fma(vec4f(y.x), vTile[d], result.dp));
+    result.dp = fma(vec4f(y.w), vTile[d + 3u], fma(vec4f(y.z), vTile[d + 2u], dp));
   }
   return result;
 }
 
-/// 3. S = q·kᵀ, or where `values` 4. dP = dout·vᵀ, of the rows of a block, from i on.
-fn multiplyRows(at: u32, i: i32, count: i32, lastRow: i32, values: bool, lane: u32) {
-  for (var n = 0; n < count; n += ROWS) {
-    let rows = loadRows(at, i + n, lastRow, select(0u, ROW_VECTORS, values), lane);
-    var sums = multiplyStep(array<vec4f, ROWS>(), rows, values, 0u);
-    if (ROW_VECTORS > STEP) {
-      sums = multiplyStep(sums, rows, values, STEP);
-    }
-    if (ROW_VECTORS > 2 * STEP) {
-      sums = multiplyStep(sums, rows, values, 2u * STEP);
-      sums = multiplyStep(sums, rows, values, 3u * STEP);
-    }
-    if (ROW_VECTORS > 4 * STEP) {
-      sums = multiplyStep(sums, rows, values, 4u * STEP);
-      sums = multiplyStep(sums, rows, values, 5u * STEP);
-      sums = multiplyStep(sums, rows, values, 6u * STEP);
-      sums = multiplyStep(sums, rows, values, 7u * STEP);
-    }
-    for (var r = 0; r < i32(turns(ROWS)); r++) {
-      if (values) {
-        gradients[n + r] = sums[0];
-      } else {
-        scores[n + r] = sums[0];
-      }
-      for (var above = 0; above < ROWS - 1; above++) {
-        sums[above] = sums[above + 1];
-      }
-    }
+/// 3. S = q·kᵀ, 4. dP = dout·vᵀ
+fn multiplyRow(qRow: Row, doutRow: Row) -> Products {
+  var products = multiplyStep(Products(), qRow, doutRow, 0u);
+  if (ROW_VECTORS > STEP) {
+    products = multiplyStep(products, qRow, doutRow, STEP);
   }
+  if (ROW_VECTORS > 2 * STEP) {
+    products = multiplyStep(products, qRow, doutRow, 2u * STEP);
+    products = multiplyStep(products, qRow, doutRow, 3u * STEP);
+  }
+  return products;
 }
 
 /// sums + Σ weightsᵀ·(vector n of rows)
@@ -166,18 +148,16 @@ fn addOuterStep(rows: array<Row, ROWS>, weights: array<vec4f, ROWS>, values: boo
 }
 
 /// 8. dK += dSᵀ·Q, or where `values` dV += Pᵀ·dout, of the rows of a block.
-fn addOuterRows(at: u32, i: i32, count: i32, lastRow: i32, values: bool, lane: u32) {
+fn addOuterRows(i: i32, count: i32, lastRow: i32, begin: u32, h: u32, values: bool, lane: u32) {
   for (var n = 0; n < count; n += ROWS) {
-    let rows = loadRows(at, i + n, lastRow, select(0u, ROW_VECTORS, values), lane);
+    var rows = array<Row, ROWS>();
     var weights = array<vec4f, ROWS>();
-    for (var r = 0; r < i32(turns(ROWS)); r++) {
-      for (var above = 0; above < ROWS - 1; above++) {
-        weights[above] = weights[above + 1];
-      }
+    for (var r = 0; r < ROWS; r++) {
+      rows[r] = loadRow(min(i + n + r, lastRow), begin, h, values, lane);
       if (values) {
-        weights[ROWS - 1] = scores[n + r];
+        weights[r] = scores[n + r];
       } else {
-        weights[ROWS - 1] = gradients[n + r];
+        weights[r] = gradients[n + r];
       }
     }
     addOuterStep(rows, weights, values, 0u);
@@ -187,12 +167,6 @@ fn addOuterRows(at: u32, i: i32, count: i32, lastRow: i32, values: bool, lane: u
     if (ROW_VECTORS > 2 * STEP) {
       addOuterStep(rows, weights, values, 2u * STEP);
       addOuterStep(rows, weights, values, 3u * STEP);
-    }
-    if (ROW_VECTORS > 4 * STEP) {
-      addOuterStep(rows, weights, values, 4u * STEP);
-      addOuterStep(rows, weights, values, 5u * STEP);
-      addOuterStep(rows, weights, values, 6u * STEP);
-      addOuterStep(rows, weights, values, 7u * STEP);
     }
   }
 }
@@ -243,72 +217,73 @@ fn dqRow(ds: vec4f, lane: u32) -> Row {
   return row;
 }
 
-/// 1. The K and V tiles: each lane its four keys, of which those beyond the last repeat it. A load stands once, in a loop over the four, since each takes
-/// compilers of adapters in software long.
-fn loadKeys(at: vec4u) {
-  for (var n = 0u; n < 2u * params.planes; n++) {
+/// 1. The K and V tiles: each lane its four keys, whose rows `rows` are among all heads' rows; keys beyond the last repeat it.
+fn loadKeys(rows: vec4u) {
+  let kAt = rows * params.planes;
+  let vAt = rows * params.planesV;
+  for (var n = 0u; n < turns(ROW_VECTORS); n++) {
     var x = mat4x4f();
-    var from4 = at + n;
-    for (var key = 0u; key < turns(4u); key++) {
-      x = mat4x4f(x[1], x[2], x[3], packedK[from4.x]);
-      from4 = from4.yzwx;
+    if (n < params.planes) {
+      x = transpose(mat4x4f(texelOf(k, kAt.x + n), texelOf(k, kAt.y + n), texelOf(k, kAt.z + n), texelOf(k, kAt.w + n)));
     }
-    x = transpose(x);
-    let d = 4u * (n % params.planes);
+    var y = mat4x4f();
+    if (n < params.planesV) {
+      y = transpose(mat4x4f(texelOf(v, vAt.x + n), texelOf(v, vAt.y + n), texelOf(v, vAt.z + n), texelOf(v, vAt.w + n)));
+    }
     for (var e = 0u; e < turns(4u); e++) {
-      if (n < params.planes) {
-        kTile[d + e] = x[0];
-      } else {
-        vTile[d + e] = x[0];
-      }
+      kTile[4u * n + e] = x[0];
+      vTile[4u * n + e] = y[0];
       x = mat4x4f(x[1], x[2], x[3], x[0]);
+      y = mat4x4f(y[1], y[2], y[3], y[0]);
     }
   }
 }
 
 /// What earlier turns have left of dK and dV; zeros in the first.
-fn loadGradients(at: vec4u) {
-  for (var n = 0u; n < 2u * params.planes; n++) {
+fn loadGradients(rows: vec4u) {
+  for (var n = 0u; n < turns(ROW_VECTORS); n++) {
     var x = mat4x4f();
-    var from4 = at + n;
+    var y = mat4x4f();
+    var row4 = rows;
     for (var key = 0u; key < select(0u, turns(4u), params.turn > 0u); key++) {
-      x = mat4x4f(x[1], x[2], x[3], dkdvSums[from4.x]);
-      from4 = from4.yzwx;
+      x = mat4x4f(x[1], x[2], x[3], dk[row4.x * params.planes + min(n, params.planes - 1u)]);
+      y = mat4x4f(y[1], y[2], y[3], dv[row4.x * params.planesV + min(n, params.planesV - 1u)]);
+      row4 = row4.yzwx;
     }
     x = transpose(x);
-    let d = 4u * (n % params.planes);
+    y = transpose(y);
     for (var e = 0u; e < turns(4u); e++) {
-      if (n < params.planes) {
-        dkTile[d + e] = x[0];
-      } else {
-        dvTile[d + e] = x[0];
-      }
+      dkTile[4u * n + e] = x[0];
+      dvTile[4u * n + e] = y[0];
       x = mat4x4f(x[1], x[2], x[3], x[0]);
+      y = mat4x4f(y[1], y[2], y[3], y[0]);
     }
   }
 }
 
 /// 10. write dK and dV of the keys before the last
-fn storeGradients(at: vec4u, valid: vec4<bool>) {
-  for (var n = 0u; n < 2u * params.planes; n++) {
-    let d = 4u * (n % params.planes);
+fn storeGradients(rows: vec4u, valid: vec4<bool>) {
+  for (var n = 0u; n < max(params.planes, params.planesV); n++) {
     var x = mat4x4f();
+    var y = mat4x4f();
     for (var e = 0u; e < turns(4u); e++) {
-      var next = dkTile[d + e];
-      if (n >= params.planes) {
-        next = dvTile[d + e];
-      }
-      x = mat4x4f(x[1], x[2], x[3], next);
+      x = mat4x4f(x[1], x[2], x[3], dkTile[4u * n + e]);
+      y = mat4x4f(y[1], y[2], y[3], dvTile[4u * n + e]);
     }
     x = transpose(x);
-    var to4 = at + n;
+    y = transpose(y);
+    var row4 = rows;
     var valid4 = valid;
     for (var key = 0u; key < turns(4u); key++) {
-      if (valid4.x) {
-        dkdvSums[to4.x] = x[0];
+      if (valid4.x && n < params.planes) {
+        dk[row4.x * params.planes + n] = x[0];
+      }
+      if (valid4.x && n < params.planesV) {
+        dv[row4.x * params.planesV + n] = y[0];
       }
       x = mat4x4f(x[1], x[2], x[3], x[0]);
-      to4 = to4.yzwx;
+      y = mat4x4f(y[1], y[2], y[3], y[0]);
+      row4 = row4.yzwx;
       valid4 = valid4.yzwx;
     }
   }
@@ -331,20 +306,19 @@ fn attentionBackwardSubgroups(@builtin(workgroup_id) workgroup: vec3u, @builtin(
   let sequence = sequenceOf(b);
   let nGroups = i32(params.nSplits);
   let rowGroup = (i32(workgroup.x) + i32(params.turn)) % nGroups;
-  let qStride = 2u * ROW_VECTORS + 1u;
+  let begin = u32(sequence.beginQ);
   let lastRow = sequence.seqlenQ - 1;
   for (var keyBegin = i32(workgroup.x) * BLOCK_N; keyBegin < sequence.seqlenK; keyBegin += nGroups * BLOCK_N) {
     // 1. load the K and V tiles
     let j = keyBegin + 4 * i32(lane);
     let keys = j + vec4i(0, 1, 2, 3);
-    let kAt = (hk * params.totalK + u32(sequence.beginK) + vec4u(min(keys, vec4i(sequence.seqlenK - 1)))) * (2u * ROW_VECTORS);
-    loadKeys(kAt);
-    loadGradients(kAt);
+    let keyRows = (u32(sequence.beginK) + vec4u(min(keys, vec4i(sequence.seqlenK - 1)))) * (params.nHeads / params.groupSize) + hk;
+    loadKeys(keyRows);
+    loadGradients(keyRows);
     let visited = visitedQueries(sequence, keyBegin, min(keyBegin + BLOCK_N, sequence.seqlenK));
     for (var h = hk * params.groupSize; h < (hk + 1u) * params.groupSize; h++) {
-      let qAt = (h * params.totalQ + u32(sequence.beginQ)) * qStride;
-      let dqAt = (h * params.totalQ + u32(sequence.beginQ)) * ROW_VECTORS + lane;
-      let head = scoreHead(b, h, sequence, packedQ[qAt + 2u * ROW_VECTORS].z);
+      let statisticsAt = h * params.totalQ + begin;
+      let head = scoreHead(b, h, sequence, statistics[statisticsAt].z);
       var dslope = 0.0;
       let runs = runsOfKeys(b, h, keyBegin);
       for (var number = runs.begin; number < runs.end; number++) {
@@ -353,34 +327,42 @@ fn attentionBackwardSubgroups(@builtin(workgroup_id) workgroup: vec3u, @builtin(
         let begun = run.begin / ROW_BLOCK;
         for (var block = begun + (rowGroup + nGroups - begun % nGroups) % nGroups; block * ROW_BLOCK < run.end; block += nGroups) {
           let i = max(run.begin, block * ROW_BLOCK);
-          // 2. the Q and dout tiles: in whole turns of ROWS, of which rows beyond the last see nothing
+          // in whole turns of ROWS, of which rows beyond the last see nothing
           let count = (min(run.end, (block + 1) * ROW_BLOCK) - i + ROWS - 1) / ROWS * ROWS;
-          multiplyRows(qAt, i, count, lastRow, false, lane);
-          multiplyRows(qAt, i, count, lastRow, true, lane);
-          // 5. P, 6. dS; lse and delta are loaded for as many rows as there are lanes
           for (var first = 0; first < count; first += SUBGROUP) {
-            let statistics = packedQ[qAt + u32(min(i + first + i32(lane), lastRow)) * qStride + 2u * ROW_VECTORS];
+            // lse and delta are loaded for as many rows as there are lanes
+            let stats4 = statistics[statisticsAt + u32(min(i + first + i32(lane), lastRow))];
             for (var n = first; n < min(first + SUBGROUP, count); n++) {
-              let stats = subgroupShuffle(statistics.xy, u32(n - first));
-              let pairs = gradientsOfRow(i + n, j, stats.x, stats.y, sequence, run.bits, head, scores[n], gradients[n]);
-              scores[n] = pairs.p;
-              gradients[n] = pairs.ds;
-              if (GENERAL) {
-                dslope -= dot(vec4f(distance4(head, vec4i(i + n), keys)), pairs.dscore);
+              // 2. load the rows of q and dout
+              let row = min(i + n, lastRow);
+              let qRow = loadRow(row, begin, h, false, lane);
+              let doutRow = loadRow(row, begin, h, true, lane);
+              // 3. S, 4. dP
+              let products = multiplyRow(qRow, doutRow);
+              // One turn, which keeps compilers from moving what follows among the products: they would hold these in memory, and sum them one by one.
+              for (var turn = 0u; turn < turns(1u); turn++) {
+                // 5. P, 6. dS
+                let stats = subgroupShuffle(stats4.xy, u32(n - first));
+                let pairs = gradientsOfRow(i + n, j, stats.x, stats.y, sequence, run.bits, head, products.s, products.dp);
+                scores[n] = pairs.p;
+                gradients[n] = params.softmaxScale * pairs.ds;
+                if (GENERAL) {
+                  dslope -= dot(vec4f(distance4(head, vec4i(i + n), keys)), pairs.dscore);
+                }
               }
             }
           }
           // 8. dV += Pᵀ·dout and dK += dSᵀ·Q
-          addOuterRows(qAt, i, count, lastRow, true, lane);
-          addOuterRows(qAt, i, count, lastRow, false, lane);
+          addOuterRows(i, count, lastRow, begin, h, true, lane);
+          addOuterRows(i, count, lastRow, begin, h, false, lane);
           // 7. dQ += dS·K, 9. in memory, one row after the other: what repeats the last row adds 0 to it
           for (var n = 0; n < count; n++) {
-            let at = dqAt + u32(min(i + n, lastRow)) * ROW_VECTORS;
-            var dq = dqRow(gradients[n], lane);
-            for (var v = 0u; v < params.planes; v += SUBGROUP) {
-              dqSums[at + v] += dq[0];
+            let at = ((begin + u32(min(i + n, lastRow))) * params.nHeads + h) * params.planes;
+            var sums = dqRow(gradients[n], lane);
+            for (var place = lane; place < params.planes; place += SUBGROUP) {
+              dq[at + place] += sums[0];
               for (var left = 0; left < VECTORS - 1; left++) {
-                dq[left] = dq[left + 1];
+                sums[left] = sums[left + 1];
               }
             }
           }
@@ -397,6 +379,6 @@ fn attentionBackwardSubgroups(@builtin(workgroup_id) workgroup: vec3u, @builtin(
         }
       }
     }
-    storeGradients(kAt, keys < vec4i(sequence.seqlenK));
+    storeGradients(keyRows, keys < vec4i(sequence.seqlenK));
   }
 }

@@ -11,9 +11,10 @@ struct Params {
   batchStride: u32,
   rowStride: u32,
   headStride: u32,
-  /// Vectors of a row of x, those of a packed row, and where the one begins in the other.
+  /// Vectors of a row of x, those from row to row and from head to head of what is packed, and where its first row begins.
   vectors: u32,
   rowVectors: u32,
+  headVectors: u32,
   firstVector: u32,
   /// What sums are multiplied by.
   factor: f32,
@@ -32,6 +33,10 @@ fn placeOf(workgroup: vec3u, local: u32) -> vec2u {
   return vec2u(id / params.vectors, id % params.vectors);
 }
 
+fn packedAt(place: vec2u, head: u32) -> u32 {
+  return params.firstVector + head * params.headVectors + place.x * params.rowVectors + place.y;
+}
+
 fn elementAt(row: u32, head: u32) -> u32 {
   return params.start + row / params.seqlen * params.batchStride + row % params.seqlen * params.rowStride + head * params.headStride;
 }
@@ -46,8 +51,7 @@ fn attentionPackRows(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_inv
   let d = 4u * place.y + vec4u(0u, 1u, 2u, 3u);
   let at = begin + min(d, vec4u(params.headDim - 1u));
   let values = vec4f(f32(x[at.x]), f32(x[at.y]), f32(x[at.z]), f32(x[at.w]));
-  packed[(workgroup.z * params.rows + place.x) * params.rowVectors + params.firstVector + place.y] =
-    select(vec4f(0.0), values, d < vec4u(params.headDim));
+  packed[packedAt(place, workgroup.z)] = select(vec4f(0.0), values, d < vec4u(params.headDim));
 }
 
 @compute @workgroup_size(64)
@@ -56,7 +60,7 @@ fn attentionUnpackRows(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_i
   if (place.x >= params.rows) {
     return;
   }
-  let values = params.factor * sums[(workgroup.z * params.rows + place.x) * params.rowVectors + params.firstVector + place.y];
+  let values = params.factor * sums[packedAt(place, workgroup.z)];
   let at = elementAt(place.x, workgroup.z) + 4u * place.y;
   let count = min(4u, params.headDim - min(params.headDim, 4u * place.y));
   for (var e = 0u; e < count; e++) {
