@@ -126,7 +126,7 @@ export function vectorsOf(tile: ForwardTile, { headDim, headDimV }: ForwardShape
 }
 
 /** Vectors of sums of a lane for which tiles in software are made: more take long to compile, and do not fit into a processor's nearest caches. */
-const MOST_VECTORS = 64
+const MOST_VECTORS = 128
 
 /** The numbers of vectors for which a tile is made. */
 export function vectorsMade(tile: ForwardTile): number[] {

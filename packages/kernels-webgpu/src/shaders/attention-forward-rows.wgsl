@@ -13,16 +13,6 @@ fn none() -> Rows {
   return Rows(mat4x4f(), mat4x4f(), mat4x4f(), mat4x4f());
 }
 
-/// Four vectors that lanes first … first + 3 have.
-fn fromLanes(own: vec4f, first: u32) -> mat4x4f {
-  return mat4x4f(
-    subgroupShuffle(own, first),
-    subgroupShuffle(own, first + 1u),
-    subgroupShuffle(own, first + 2u),
-    subgroupShuffle(own, first + 3u),
-  );
-}
-
 /// Four vectors that one lane has.
 fn fromLane(own: mat4x4f, lane: u32) -> mat4x4f {
   return mat4x4f(
@@ -51,7 +41,8 @@ fn scaleAll(s: Rows, factors: mat4x4f) -> Rows {
   return Rows(scaleRows(s.a, factors[0]), scaleRows(s.b, factors[1]), scaleRows(s.c, factors[2]), scaleRows(s.d, factors[3]));
 }
 
-/// The largest of four rows' columns in all lanes.
+/// The largest of four rows' columns in all lanes, which are all here where one is: that they are follows from subgroupAny.
+@diagnostic(off, subgroup_uniformity)
 fn mostOf(s: mat4x4f) -> vec4f {
   let columns = transpose(s);
   var most = max(max(columns[0], columns[1]), max(columns[2], columns[3]));
@@ -78,11 +69,6 @@ fn sumColumns(p: mat4x4f) -> vec4f {
   return (columns[0] + columns[1]) + (columns[2] + columns[3]);
 }
 
-/// 4. P = exp(S − m), 0 where masked
-fn probabilities(s: mat4x4f, rowMax: vec4f) -> mat4x4f {
-  return mat4x4f(exp(s[0] - rowMax.x), exp(s[1] - rowMax.y), exp(s[2] - rowMax.z), exp(s[3] - rowMax.w));
-}
-
 alias Tile = array<vec4f, 16>;
 
 fn toTile(s: Rows) -> Tile {
@@ -101,7 +87,10 @@ fn fromTile(tile: Tile) -> Rows {
   );
 }
 
-/// What the online softmax knows of sixteen rows, four a vector. The sums are those of a lane's own keys.
+const LOG2_E = 1.44269504;
+const LN_2 = 0.693147181;
+
+/// What the online softmax knows of sixteen rows, four a vector, in powers of two. The sums are those of a lane's own keys.
 struct State {
   rowMax: mat4x4f,
   rowSum: mat4x4f,
@@ -111,30 +100,77 @@ fn begin() -> State {
   return State(mat4x4f(vec4f(FLOOR), vec4f(FLOOR), vec4f(FLOOR), vec4f(FLOOR)), mat4x4f());
 }
 
-struct Step {
-  state: State,
-  p: Rows,
-  /// What O is to be multiplied by.
-  rescale: mat4x4f,
+/// How far scores may go beyond rowMax, in powers of two: what is summed stays 2^SLACK times as far from overflow as it would be.
+const SLACK = 8.0;
+
+/// max(a, b) in one instruction, which is what this compiles to where neither is known to be a number.
+fn larger(a: vec4f, b: vec4f) -> vec4f {
+  return select(a, b, a < b);
 }
 
-/// 4. new maxima; P = exp(S − m), 0 where masked
-fn step(state: State, s: Rows) -> Step {
+/// The largest of four rows' columns in this lane.
+fn largest(s: mat4x4f) -> vec4f {
+  let columns = transpose(s);
+  return larger(larger(columns[0], columns[1]), larger(columns[2], columns[3]));
+}
+
+/// How far scores of this lane go beyond rowMax.
+fn growthOf(state: State, s: Rows) -> f32 {
+  var growth = largest(s.a) - state.rowMax[0];
+  if (QUADS > 1) {
+    growth = larger(growth, largest(s.b) - state.rowMax[1]);
+  }
+  if (QUADS > 2) {
+    growth = larger(growth, largest(s.c) - state.rowMax[2]);
+    growth = larger(growth, largest(s.d) - state.rowMax[3]);
+  }
+  return most4(growth);
+}
+
+/// 4. new maxima; returns what O is to be multiplied by
+fn grow(state: ptr<function, State>, s: Rows) -> mat4x4f {
   let old = state.rowMax;
-  let most = mat4x4f(max(old[0], mostOf(s.a)), max(old[1], mostOf(s.b)), max(old[2], mostOf(s.c)), max(old[3], mostOf(s.d)));
-  let rescale = mat4x4f(exp(old[0] - most[0]), exp(old[1] - most[1]), exp(old[2] - most[2]), exp(old[3] - most[3]));
-  let p = Rows(probabilities(s.a, most[0]), probabilities(s.b, most[1]), probabilities(s.c, most[2]), probabilities(s.d, most[3]));
-  let sum = mat4x4f(
-    state.rowSum[0] * rescale[0] + sumColumns(p.a),
-    state.rowSum[1] * rescale[1] + sumColumns(p.b),
-    state.rowSum[2] * rescale[2] + sumColumns(p.c),
-    state.rowSum[3] * rescale[3] + sumColumns(p.d),
+  var most = old;
+  most[0] = max(old[0], mostOf(s.a));
+  if (QUADS > 1) {
+    most[1] = max(old[1], mostOf(s.b));
+  }
+  if (QUADS > 2) {
+    most[2] = max(old[2], mostOf(s.c));
+    most[3] = max(old[3], mostOf(s.d));
+  }
+  let rescale = mat4x4f(exp2(old[0] - most[0]), exp2(old[1] - most[1]), exp2(old[2] - most[2]), exp2(old[3] - most[3]));
+  state.rowMax = most;
+  state.rowSum = mat4x4f(
+    state.rowSum[0] * rescale[0],
+    state.rowSum[1] * rescale[1],
+    state.rowSum[2] * rescale[2],
+    state.rowSum[3] * rescale[3],
   );
-  return Step(State(most, sum), p, rescale);
+  return rescale;
 }
 
-fn scale16(s: Rows, factor: f32) -> Rows {
-  return Rows(s.a * factor, s.b * factor, s.c * factor, s.d * factor);
+/// 4. P = exp(S − m), 0 where masked, and its sums
+fn probabilities(s: Rows, state: ptr<function, State>) -> Rows {
+  var p = s;
+  let rowMax = state.rowMax;
+  p.a = powers(s.a, rowMax[0]);
+  state.rowSum[0] += sumColumns(p.a);
+  if (QUADS > 1) {
+    p.b = powers(s.b, rowMax[1]);
+    state.rowSum[1] += sumColumns(p.b);
+  }
+  if (QUADS > 2) {
+    p.c = powers(s.c, rowMax[2]);
+    state.rowSum[2] += sumColumns(p.c);
+    p.d = powers(s.d, rowMax[3]);
+    state.rowSum[3] += sumColumns(p.d);
+  }
+  return p;
+}
+
+fn powers(s: mat4x4f, rowMax: vec4f) -> mat4x4f {
+  return mat4x4f(exp2(s[0] - rowMax.x), exp2(s[1] - rowMax.y), exp2(s[2] - rowMax.z), exp2(s[3] - rowMax.w));
 }
 
 /// Of sixteen rows, four a vector.
@@ -144,9 +180,9 @@ struct Ending {
 }
 
 fn ending(state: State, h: u32) -> Ending {
-  let a = totalOf(sumOf(state.rowSum[0]), state.rowMax[0], h);
-  let b = totalOf(sumOf(state.rowSum[1]), state.rowMax[1], h);
-  let c = totalOf(sumOf(state.rowSum[2]), state.rowMax[2], h);
-  let d = totalOf(sumOf(state.rowSum[3]), state.rowMax[3], h);
+  let a = totalOf(sumOf(state.rowSum[0]), LN_2 * state.rowMax[0], h);
+  let b = totalOf(sumOf(state.rowSum[1]), LN_2 * state.rowMax[1], h);
+  let c = totalOf(sumOf(state.rowSum[2]), LN_2 * state.rowMax[2], h);
+  let d = totalOf(sumOf(state.rowSum[3]), LN_2 * state.rowMax[3], h);
   return Ending(mat4x4f(a.lse, b.lse, c.lse, d.lse), mat4x4f(a.rescale, b.rescale, c.rescale, d.rescale));
 }
