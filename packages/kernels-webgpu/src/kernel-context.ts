@@ -53,8 +53,8 @@ export interface KernelContext {
   readonly limits: GPUSupportedLimits
   /** Of the device: `shader-f16`, `subgroups`, … */
   readonly features: ReadonlySet<string>
-  /** Smallest and largest subgroup that the adapter may run, or undefined where it does not say. Never assume a size in between. */
-  readonly subgroupSizes: { readonly min: number; readonly max: number } | undefined
+  /** Smallest and largest subgroup that the adapter may run, or undefined where it does not say. Never assume a size in between. Tests emulate sizes. */
+  readonly subgroupSizes: { readonly min: number; readonly max: number; readonly emulated?: true } | undefined
   /** Subgroup matrices that kernels may use: none unless the caller asked for them. */
   readonly matrixUnits: MatrixUnits
 

@@ -10,19 +10,19 @@ import { GROUP_TILES, type GroupTile, ownRows } from './attention-backward-plan'
 const constantsOf = (tile: GroupTile): Constants => ({ SUBGROUPS: true, Vector: 'vec4<f32>', ...tile })
 
 const variants = GROUP_TILES.flatMap((tile) => [false, true].map((GENERAL) => ({ GENERAL, ...constantsOf(tile) })))
-export const attentionBackwardDkdvGroups = defineShader(
-  'attention-backward-dkdv-groups',
-  dkdvText,
-  variants,
-  attentionBackwardGroupsLibraries,
-)
-export const attentionBackwardDqGroups = defineShader('attention-backward-dq-groups', dqText, variants, attentionBackwardGroupsLibraries)
+const define = (name: string, text: string, emulated: boolean) =>
+  defineShader(name, text, variants, attentionBackwardGroupsLibraries(emulated))
+export const attentionBackwardDkdvGroups = define('attention-backward-dkdv-groups', dkdvText, false)
+export const attentionBackwardDkdvEmulatedGroups = define('attention-backward-dkdv-groups', dkdvText, true)
+export const attentionBackwardDqGroups = define('attention-backward-dq-groups', dqText, false)
+export const attentionBackwardDqEmulatedGroups = define('attention-backward-dq-groups', dqText, true)
 
 /** Enqueues dK, dV and dQ. @returns see sumByPair */
 export function sumByGroups(ctx: KernelContext, packed: Packed, tile: GroupTile): WebGPUTensor {
+  const emulated = ctx.subgroupSizes?.emulated
   return sumByPair(ctx, packed, {
-    dkdv: attentionBackwardDkdvGroups,
-    dq: attentionBackwardDqGroups,
+    dkdv: emulated ? attentionBackwardDkdvEmulatedGroups : attentionBackwardDkdvGroups,
+    dq: emulated ? attentionBackwardDqEmulatedGroups : attentionBackwardDqGroups,
     constants: constantsOf(tile),
     blockM: ownRows(tile),
     blockN: ownRows(tile),

@@ -92,13 +92,12 @@ export function backwardPlans(ctx: KernelContext, headDim: number, headDimV: num
   )
   const fits = (tile: GroupTile) =>
     tile.LANES <= min && groupMemory(tile) <= maxComputeWorkgroupStorageSize && tile.WORKGROUP <= maxComputeInvocationsPerWorkgroup
-  const groups = [8, 4].map((lanes) =>
+  const groupsOf = (lanes: number) =>
     GROUP_TILES.filter((tile) => tile.LANES === lanes && fits(tile)).map(
       (tile): BackwardPlan => ({ name: groupName(tile), variant: 'subgroups', tile, rowVectors: tile.VECTORS * tile.LANES }),
-    ),
-  )
+    )
   // GPUs have subgroups of 16 lanes or more, or of several sizes.
-  const order = min >= 16 ? [...groups, plain] : [software, plain, ...groups]
+  const order = min >= 16 ? [groupsOf(8), plain, groupsOf(4)] : [software, plain, groupsOf(8), groupsOf(4)]
   return order.flatMap((plans) => plans.find(({ rowVectors }) => rowVectors >= needed) ?? [])
 }
 

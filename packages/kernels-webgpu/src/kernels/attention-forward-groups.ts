@@ -26,18 +26,22 @@ function constantsOf(
   return { Vector: `vec4<${element}>`, OutElement, GENERAL, ...tile.constants, VECTORS, Q_STAGED }
 }
 
-export const attentionForwardGroups = defineShader(
-  'attention-forward-groups',
-  text,
-  TYPES.flatMap(([element, out]) =>
-    [false, true].flatMap((general) =>
-      GROUP_TILES.flatMap((tile) =>
-        vectorsMade(tile).flatMap((vectors) => [false, true].map((staged) => constantsOf(element, out, general, tile, vectors, staged))),
+const define = (emulated: boolean) =>
+  defineShader(
+    'attention-forward-groups',
+    text,
+    TYPES.flatMap(([element, out]) =>
+      [false, true].flatMap((general) =>
+        GROUP_TILES.flatMap((tile) =>
+          vectorsMade(tile).flatMap((vectors) => [false, true].map((staged) => constantsOf(element, out, general, tile, vectors, staged))),
+        ),
       ),
     ),
-  ),
-  attentionForwardGroupsLibraries,
-)
+    attentionForwardGroupsLibraries(emulated),
+  )
+
+export const attentionForwardGroups = define(false)
+export const attentionForwardEmulatedGroups = define(true)
 
 /** Enqueues it. `out` and `lse` are those of parts where nSplits > 1. */
 export function dispatchGroupsForward(
@@ -56,7 +60,7 @@ export function dispatchGroupsForward(
   const most = Math.floor(ctx.limits.maxComputeWorkgroupsPerDimension / nSplits)
   for (let firstBatch = 0; firstBatch < batchSize; firstBatch += most) {
     ctx.run({
-      shader: attentionForwardGroups,
+      shader: ctx.subgroupSizes?.emulated ? attentionForwardEmulatedGroups : attentionForwardGroups,
       entry: 'attentionForward',
       constants: constantsOf(element, out.dtype, isGeneral(problem), tile, vectors, stagesQ(ctx, tile, vectors, element)),
       bindings: { q, k, v, ...bindings, out, lse },

@@ -6,7 +6,7 @@ import subgroupsText from '../shaders/attention-forward-subgroups.wgsl'
 import mergeText from '../shaders/attention-merge.wgsl'
 import { attentionForwardLibraries, attentionForwardRowsLibraries } from '../shaders/libraries'
 import type { WebGPUTensor } from '../tensor'
-import { attentionForwardGroups, dispatchGroupsForward } from './attention-forward-groups'
+import { attentionForwardEmulatedGroups, attentionForwardGroups, dispatchGroupsForward } from './attention-forward-groups'
 import { dispatchMatrixForward, type MatrixRows, matrixForward } from './attention-forward-subgroup-matrix'
 import { packRows } from './attention-pack-rows'
 import {
@@ -46,7 +46,7 @@ const shaders = {
   plain: defineShader('attention-forward', text, variantsOf(PLAIN_TILES), attentionForwardLibraries),
   software: defineShader('attention-forward-subgroups', subgroupsText, variantsOf(SOFTWARE_TILES), attentionForwardRowsLibraries),
 }
-export const attentionForwardShaders = [...Object.values(shaders), attentionForwardGroups]
+export const attentionForwardShaders = [...Object.values(shaders), attentionForwardGroups, attentionForwardEmulatedGroups]
 export const attentionMerge = defineShader('attention-merge', mergeText, combinations({ OutElement: ['f32', 'f16'] }))
 
 /** Attention in shaders/attention-forward.wgsl, or by the variants of it that a device has the features for. */

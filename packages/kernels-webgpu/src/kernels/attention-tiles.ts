@@ -165,9 +165,10 @@ export function forwardTiles(ctx: KernelContext, shape: ForwardShape): ForwardTi
     ...tiles.filter(({ leastRows }) => seqlenQ < leastRows).reverse(),
   ]
   const software = SOFTWARE_TILES.filter(({ constants }) => min === max && constants.LANES === min)
-  const groups = GROUP_TILES.filter(({ constants }) => min >= (constants.LANES as number))
+  const groupsOf = (lanes: number) => GROUP_TILES.filter(({ constants }) => lanes <= min && constants.LANES === lanes)
   // GPUs have subgroups of 16 lanes or more, or of several sizes. Few rows are for plain-4x128, in which all invocations of a workgroup share them.
-  const order = min >= 16 && seqlenQ > FEW_ROWS ? [groups, PLAIN_TILES] : [software, PLAIN_TILES, groups]
+  const order =
+    min >= 16 && seqlenQ > FEW_ROWS ? [groupsOf(8), PLAIN_TILES, groupsOf(4)] : [software, PLAIN_TILES, groupsOf(8), groupsOf(4)]
   return order.flatMap((tiles) => inOrder(tiles.filter(fits)))
 }
 

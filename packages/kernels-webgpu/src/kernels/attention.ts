@@ -2,7 +2,12 @@ import type { Kernels } from '@tilegrad/tensor'
 import type { KernelContext } from '../kernel-context'
 import type { Shader } from '../shader'
 import { attentionBackwardKernels, attentionBackwardOptions, attentionBackwardPreprocess } from './attention-backward'
-import { attentionBackwardDkdvGroups, attentionBackwardDqGroups } from './attention-backward-groups'
+import {
+  attentionBackwardDkdvEmulatedGroups,
+  attentionBackwardDkdvGroups,
+  attentionBackwardDqEmulatedGroups,
+  attentionBackwardDqGroups,
+} from './attention-backward-groups'
 import {
   attentionBackwardDkdvByEmulatedMatrix,
   attentionBackwardDkdvBySubgroupMatrix,
@@ -25,10 +30,12 @@ export const attentionShaders: readonly Shader[] = [
   attentionBackwardDkdv,
   attentionBackwardDkdvByEmulatedMatrix,
   attentionBackwardDkdvBySubgroupMatrix,
+  attentionBackwardDkdvEmulatedGroups,
   attentionBackwardDkdvGroups,
   attentionBackwardDq,
   attentionBackwardDqByEmulatedMatrix,
   attentionBackwardDqBySubgroupMatrix,
+  attentionBackwardDqEmulatedGroups,
   attentionBackwardDqGroups,
   attentionBackwardOptions,
   attentionBackwardPreprocess,

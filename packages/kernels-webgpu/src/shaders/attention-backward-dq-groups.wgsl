@@ -43,7 +43,8 @@ fn attentionBackwardDq(
   let visited = visitedKeys(sequence, rowBegin, rowEnd);
   let runs = runsOfRows(b, h, rowBegin);
   let firstVisit = orLater(Visit(runs.begin - 1, Run(0, 0, -1), 0), runs.end, visited);
-  var dslope = 0.0;
+  /// This lane's share of −Σ distance·dS, by rows.
+  var dslope: PerRow;
 
   // More than one turn only where groups are not whole.
   for (var done = 0u; done < ROW_GROUPS; done += groups) {
@@ -98,7 +99,7 @@ fn attentionBackwardDq(
         let gradients = pairGradients(s[r], dp[r], seen, head, row, j, vec4f(statistics.x), vec4f(statistics.y), dropout);
         s[r] = gradients.ds;
         if (GENERAL && owns) {
-          dslope -= dot(vec4f(distance4(head, row, j)), gradients.dscore);
+          dslope[r] -= dot(vec4f(distance4(head, row, j)), gradients.dscore);
         }
       }
       // 7. dQ += dS·K
@@ -120,8 +121,12 @@ fn attentionBackwardDq(
     }
     if (GENERAL) {
       // By the number of rows, not of groups: sums have the same order whatever the order of groups.
-      let sum = sumOfGroup(dslope);
-      dslope = 0.0;
+      dslope = sumOfGroup(dslope);
+      var sum = 0.0;
+      for (var r = 0u; r < ROWS; r++) {
+        sum += dslope[r];
+      }
+      dslope = PerRow();
       workgroupBarrier();
       if (owns && lane == 0u) {
         stage[TILE + done + member.group].x = sum;

@@ -80,12 +80,13 @@ fn addWeighted(sums: Sums, weightsOfLane: Pairs, begin: u32, lane: u32) -> Sums 
   var result = sums;
   var weights = weightsOfLane;
   for (var e = 0u; e < 4u; e++) {
+    var ofRow: PerRow;
+    for (var r = 0u; r < ROWS; r++) {
+      ofRow[r] = weights[r].x;
+    }
     for (var distance = 0u; distance < LANES; distance++) {
       let at = begin + placeInStage(4u * (lane ^ distance), lane) + e * ROW_VECTORS;
-      var weight: array<f32, ROWS>;
-      for (var r = 0u; r < ROWS; r++) {
-        weight[r] = subgroupShuffleXor(weights[r].x, distance);
-      }
+      let weight = flipped(ofRow, distance);
       for (var c = 0u; c < VECTORS; c++) {
         let values = stage[at + c * LANES];
         for (var r = 0u; r < ROWS; r++) {

@@ -158,9 +158,9 @@ fn attentionForward(
     /// This group's rows are i … i + ROWS − 1.
     let i = rowBegin + i32(own * ROWS);
     var o: array<vec4f, ROWS * VECTORS>;
-    var rowMax: array<f32, ROWS>;
+    var rowMax: PerRow;
     /// This lane's keys' share of the row sums.
-    var rowSum: array<f32, ROWS>;
+    var rowSum: PerRow;
     for (var n = 0u; n < ROWS * VECTORS; n++) {
       o[n] = vec4f();
     }
@@ -204,11 +204,15 @@ fn attentionForward(
       let all = full(sequence, rowBegin, rowEnd, keyBegin, keyBegin + BLOCK_N) && run.bits < 0 && keyBegin + BLOCK_N <= run.end;
       s = changed(s, i, j, all, run, sequence, head);
       // 4. new maxima, and rescale O; P = exp(S − m), 0 where masked
+      var most: PerRow;
       for (var r = 0u; r < ROWS; r++) {
-        let newMax = max(rowMax[r], mostOfGroup(most4(s[r])));
-        let rescale = exp(rowMax[r] - newMax);
-        rowMax[r] = newMax;
-        s[r] = exp(s[r] - newMax);
+        most[r] = most4(s[r]);
+      }
+      most = larger(rowMax, mostOfGroup(most));
+      for (var r = 0u; r < ROWS; r++) {
+        let rescale = exp(rowMax[r] - most[r]);
+        rowMax[r] = most[r];
+        s[r] = exp(s[r] - most[r]);
         rowSum[r] = fma(rowSum[r], rescale, sum4(s[r]));
         for (var c = 0u; c < VECTORS; c++) {
           o[r * VECTORS + c] *= rescale;
@@ -227,12 +231,13 @@ fn attentionForward(
       }
       for (var e = 0u; e < 4u; e++) {
         // key e of the lane at each distance
+        var ofKey: PerRow;
+        for (var r = 0u; r < ROWS; r++) {
+          ofKey[r] = s[r].x;
+        }
         for (var distance = 0u; distance < LANES; distance++) {
           let at = TILE + placeInStage(4u * (lane ^ distance), lane) + e * ROW_VECTORS;
-          var p: array<f32, ROWS>;
-          for (var r = 0u; r < ROWS; r++) {
-            p[r] = subgroupShuffleXor(s[r].x, distance);
-          }
+          let p = flipped(ofKey, distance);
           for (var c = 0u; c < VECTORS; c++) {
             let values = vec4f(stage[at + c * LANES]);
             for (var r = 0u; r < ROWS; r++) {
@@ -252,8 +257,9 @@ fn attentionForward(
     }
 
     // 6. divide by the row sums once, the sink's share counted, and write O and lse
+    rowSum = sumOfGroup(rowSum);
     for (var r = 0u; r < ROWS; r++) {
-      let total = totalOf(vec4f(sumOfGroup(rowSum[r])), vec4f(rowMax[r]), h);
+      let total = totalOf(vec4f(rowSum[r]), vec4f(rowMax[r]), h);
       let row = i + i32(r);
       if (owns && row <= lastRow) {
         if (lane == 0u) {

@@ -8,7 +8,10 @@
 // It does not say that every id below the size has an invocation: a subgroup may have gaps, where groups are not whole. These take part in barriers and
 // in loading, and own no rows; the other groups then walk over the keys once more for theirs.
 //
-// Declared elsewhere: LANES (4 or 8), WORKGROUP and stage: array<Vector, WORKGROUP or more>.
+// Declared elsewhere: LANES (4 or 8), WORKGROUP, ROWS (those of a group), ROW_VECTORS and stage: array<Vector, WORKGROUP or more>.
+
+/// Something of each row of a group.
+alias PerRow = array<f32, ROWS>;
 
 struct Member {
   /// Place in the group.
@@ -17,15 +20,16 @@ struct Member {
   group: u32,
 }
 
-/// Before `stage` holds anything; what it holds afterwards is for wholeGroups.
-fn memberOf(local: u32, id: u32) -> Member {
+/// Before `stage` holds anything; what it holds afterwards is for wholeGroups. `subgroupId`: subgroup_invocation_id.
+fn memberOf(local: u32, subgroupId: u32) -> Member {
+  let id = enterSubgroup(local, subgroupId);
   let begin = id / LANES * LANES;
   let all = (1u << LANES) - 1u;
-  let whole = ((subgroupBallot(true)[begin / 32u] >> (begin % 32u)) & all) == all;
+  let whole = ((activeLanes()[begin / 32u] >> (begin % 32u)) & all) == all;
   // A group goes by the least of its invocations, and its number is how many others go by a lesser one.
   var least = local;
   for (var mask = 1u; mask < LANES; mask *= 2u) {
-    least = min(least, subgroupShuffleXor(least, mask));
+    least = min(least, flippedIndex(least, mask));
   }
   stage[local] = Vector(vec4f(select(0.0, 1.0, whole && local == least)));
   workgroupBarrier();
@@ -49,22 +53,38 @@ fn wholeGroups() -> u32 {
   return max(1u, u32(workgroupUniformLoad(&stage[0]).x));
 }
 
+fn larger(a: PerRow, b: PerRow) -> PerRow {
+  var result: PerRow;
+  for (var r = 0u; r < ROWS; r++) {
+    result[r] = max(a[r], b[r]);
+  }
+  return result;
+}
+
+fn added(a: PerRow, b: PerRow) -> PerRow {
+  var result: PerRow;
+  for (var r = 0u; r < ROWS; r++) {
+    result[r] = a[r] + b[r];
+  }
+  return result;
+}
+
 /// The largest x of a group.
-fn mostOfGroup(x: f32) -> f32 {
-  var most = max(x, subgroupShuffleXor(x, 1u));
-  most = max(most, subgroupShuffleXor(most, 2u));
+fn mostOfGroup(x: PerRow) -> PerRow {
+  var most = larger(x, flipped(x, 1u));
+  most = larger(most, flipped(most, 2u));
   if (LANES == 8) {
-    most = max(most, subgroupShuffleXor(most, 4u));
+    most = larger(most, flipped(most, 4u));
   }
   return most;
 }
 
 /// The sum of a group, the same bits in each of its lanes.
-fn sumOfGroup(x: f32) -> f32 {
-  var sum = x + subgroupShuffleXor(x, 1u);
-  sum += subgroupShuffleXor(sum, 2u);
+fn sumOfGroup(x: PerRow) -> PerRow {
+  var sum = added(x, flipped(x, 1u));
+  sum = added(sum, flipped(sum, 2u));
   if (LANES == 8) {
-    sum += subgroupShuffleXor(sum, 4u);
+    sum = added(sum, flipped(sum, 4u));
   }
   return sum;
 }

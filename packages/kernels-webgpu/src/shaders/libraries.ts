@@ -15,6 +15,8 @@ import philox from './philox.wgsl'
 import reduce from './reduce.wgsl'
 import schedule from './schedule.wgsl'
 import score from './score.wgsl'
+import subgroup from './subgroup.wgsl'
+import subgroupEmulated from './subgroup-emulated.wgsl'
 import texels from './texels.wgsl'
 
 /** Files of functions that several shaders use. */
@@ -43,8 +45,17 @@ export const attentionForwardRowsLibraries: readonly WgslFile[] = [
   { name: 'attention-forward-rows.wgsl', text: attentionForwardRows },
 ]
 
+/** Groups of lanes of subgroups, or of what stands in for them in tests. */
+const lanesLibraries = (emulated: boolean): readonly WgslFile[] => [
+  emulated ? { name: 'subgroup-emulated.wgsl', text: subgroupEmulated } : { name: 'subgroup.wgsl', text: subgroup },
+  { name: 'lanes.wgsl', text: lanes },
+]
+
 /** The same for kernels that divide rows by groups of lanes. */
-export const attentionForwardGroupsLibraries: readonly WgslFile[] = [...attentionForwardLibraries, { name: 'lanes.wgsl', text: lanes }]
+export const attentionForwardGroupsLibraries = (emulated: boolean): readonly WgslFile[] => [
+  ...attentionForwardLibraries,
+  ...lanesLibraries(emulated),
+]
 
 export const attentionBackwardLibraries: readonly WgslFile[] = [
   ...attentionLibraries,
@@ -58,9 +69,9 @@ export const attentionBackwardTilesLibraries: readonly WgslFile[] = [
 ]
 
 /** The same for kernels that divide rows by groups of lanes. */
-export const attentionBackwardGroupsLibraries: readonly WgslFile[] = [
+export const attentionBackwardGroupsLibraries = (emulated: boolean): readonly WgslFile[] => [
   ...attentionBackwardLibraries,
-  { name: 'lanes.wgsl', text: lanes },
+  ...lanesLibraries(emulated),
   { name: 'attention-backward-groups.wgsl', text: attentionBackwardGroups },
 ]
 
