@@ -47,6 +47,8 @@ interface Problem {
 const problems: readonly Problem[] = [
   { seqlenQ: 70, seqlenK: 133, headDim: 64, headDimV: 64, options: { causal: true } },
   { seqlenQ: 70, seqlenK: 133, headDim: 64, headDimV: 64, options: { windowSize: [-1, 20], softcap: 2 } },
+  // Maxima grow again and again, by much and by little.
+  { seqlenQ: 37, seqlenK: 400, headDim: 64, headDimV: 64, options: { softmaxScale: 10 } },
   { seqlenQ: 37, seqlenK: 150, headDim: 19, headDimV: 128, options: { windowSize: [40, 9], dropoutP: 0.2, seed: 7 } },
   { seqlenQ: 5, seqlenK: 600, headDim: 111, headDimV: 256, options: {} },
 ]
@@ -106,6 +108,23 @@ describe.each(problems)('$seqlenQ × $seqlenK, D $headDim/$headDimV $options', (
       }
     }
   })
+})
+
+test('a row of q that is NaN is NaN in out, and no other one is', async () => {
+  const [seqlenQ, seqlenK, headDim] = [40, 70, 16]
+  const nan = 17 * headDim + 3
+  for (const name of new Set(
+    forwardTiles(backend.context, { headDim, headDimV: headDim, seqlenQ, totalK: seqlenK, nHeadsK: 1 }).map(({ variant }) => variant),
+  )) {
+    await withTiles({ forward: name }, async (chosen) => {
+      const [q, k] = [numbers([seqlenQ * headDim], 1), numbers([seqlenK * headDim], 2)]
+      q[nan] = Number.NaN
+      const keys = chosen.tensor(k, [1, seqlenK, 1, headDim])
+      const { out } = chosen.kernels.attentionForward(chosen.tensor(q, [1, seqlenQ, 1, headDim]), keys, keys)
+      const rows = [...((await out.read()) as Float32Array)].map((x, i) => [Number.isNaN(x), Math.floor(i / headDim)] as const)
+      expect(new Set(rows.filter(([bad]) => bad).map(([, row]) => row)), name).toEqual(new Set([17]))
+    })
+  }
 })
 
 const gradientProblems: readonly Problem[] = [

@@ -103,7 +103,7 @@ fn begin() -> State {
 /// How far scores may go beyond rowMax, in powers of two: what is summed stays 2^SLACK times as far from overflow as it would be.
 const SLACK = 8.0;
 
-/// max(a, b) in one instruction, which is what this compiles to where neither is known to be a number.
+/// max(a, b) in one instruction instead of three, which it takes to return the other one where one is NaN.
 fn larger(a: vec4f, b: vec4f) -> vec4f {
   return select(a, b, a < b);
 }
@@ -114,15 +114,15 @@ fn largest(s: mat4x4f) -> vec4f {
   return larger(larger(columns[0], columns[1]), larger(columns[2], columns[3]));
 }
 
-/// How far scores of this lane go beyond rowMax.
+/// How far scores of this lane go beyond rowMax. A row of NaN keeps to itself.
 fn growthOf(state: State, s: Rows) -> f32 {
   var growth = largest(s.a) - state.rowMax[0];
   if (QUADS > 1) {
-    growth = larger(growth, largest(s.b) - state.rowMax[1]);
+    growth = max(growth, largest(s.b) - state.rowMax[1]);
   }
   if (QUADS > 2) {
-    growth = larger(growth, largest(s.c) - state.rowMax[2]);
-    growth = larger(growth, largest(s.d) - state.rowMax[3]);
+    growth = max(growth, largest(s.c) - state.rowMax[2]);
+    growth = max(growth, largest(s.d) - state.rowMax[3]);
   }
   return most4(growth);
 }
