@@ -22,6 +22,8 @@ export const BACKWARD_BLOCK = { m: 64, n: 32 }
 export interface SoftwareTile {
   /** Lanes. Each owns four keys. */
   readonly SUBGROUP: number
+  /** Sets of keys, four of them a lane. */
+  readonly KEYS: number
   /** Query rows of a turn of the loops over dK and dV. */
   readonly ROWS: number
   /** Vectors of four elements of a row that a lane holds. */
@@ -33,7 +35,11 @@ const SOFTWARE_SIZES = [4, 8]
 const SOFTWARE_HEAD_DIMS = [32, 64, 128]
 
 export const SOFTWARE_TILES: readonly SoftwareTile[] = SOFTWARE_SIZES.flatMap((SUBGROUP) =>
-  SOFTWARE_HEAD_DIMS.map((headDim) => ({ SUBGROUP, ROWS: 2, VECTORS: headDim / 4 / SUBGROUP })),
+  SOFTWARE_HEAD_DIMS.map((headDim) => ({
+    SUBGROUP,
+    ...(headDim === 32 ? { KEYS: 2, ROWS: 2 } : { KEYS: 1, ROWS: 4 }),
+    VECTORS: headDim / 4 / SUBGROUP,
+  })),
 )
 
 /** The same for groups of lanes in subgroups of any size, by the names in shaders/attention-backward-groups.wgsl. */

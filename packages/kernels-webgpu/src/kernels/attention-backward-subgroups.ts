@@ -18,7 +18,7 @@ export const attentionBackwardSubgroups = defineShader(
 
 /** Enough workgroups for the threads of a processor; with fewer heads, keys are divided, at the price of as many turns. */
 const ENOUGH_WORKGROUPS = 8
-/** ROW_BLOCK of the shader: no more turns than blocks of rows. */
+/** ROW_BLOCK of the shader, of one set of keys: no more turns than blocks of rows. */
 const ROW_BLOCK = 64
 
 /** Rows of a tensor, f32 and in whole vectors, in a texture: the tensor itself where it is such, else of a packed copy. */
@@ -52,9 +52,9 @@ export function sumBySubgroups(
   const dq = sumsOf(call.dq, totalQ, nHeads, planes)
   const dk = sumsOf(call.dk, totalK, nHeadsK, planes)
   const dv = sumsOf(call.dv, totalK, nHeadsK, planesV)
-  const nNBlocks = Math.ceil(seqlenK / (4 * tile.SUBGROUP))
+  const nNBlocks = Math.ceil(seqlenK / (4 * tile.SUBGROUP * tile.KEYS))
   const wanted = Math.ceil(ENOUGH_WORKGROUPS / (batchSize * nHeadsK))
-  const nSplits = Math.max(1, Math.min(wanted, nNBlocks, Math.ceil(seqlenQ / ROW_BLOCK)))
+  const nSplits = Math.max(1, Math.min(wanted, nNBlocks, Math.ceil((seqlenQ * tile.KEYS) / ROW_BLOCK)))
   const dslopes = ctx.temporary([batchSize, nHeads, nSplits * nNBlocks])
   ctx.clear(dq)
   ctx.clear(dslopes)

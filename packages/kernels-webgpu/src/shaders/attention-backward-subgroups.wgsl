@@ -29,28 +29,38 @@
 /// [B, Hq, nSplits, nNBlocks]: −Σ distance·dS of each turn's and key block's pairs.
 @group(0) @binding(10) var<storage, read_write> dslopes: array<f32>;
 
-const BLOCK_N = 4 * SUBGROUP;
-/// Query rows that belong to one turn together.
-const ROW_BLOCK = 64;
+/// Keys of a set, four consecutive ones a lane, and of a subgroup.
+const SET = 4 * SUBGROUP;
+const BLOCK_N = KEYS * SET;
+/// Query rows that belong to one turn together: as many as 16 KiB of workgroup memory have scores of.
+const ROW_BLOCK = 64 / KEYS;
 const HEAD_DIM = 4 * VECTORS * SUBGROUP;
 /// Vectors of a row in memory.
 const ROW_VECTORS = VECTORS * SUBGROUP;
 /// Vectors of a row that are multiplied in one loop, which compilers unroll: longer ones they would not.
-const STEP = 8u;
+const STEP = 8u / KEYS;
+/// The same in sums over rows.
+const OUTER_STEP = 16u / (ROWS * KEYS);
 
 /// A lane's part of a query row: vector v begins at element 4·(v·SUBGROUP + lane).
 alias Row = array<vec4f, VECTORS>;
 
-/// Element d of K and V of a lane's four keys. Filled in loops at indices that are not constant, and read at constant ones. Four arrays, not one: compilers
-/// of adapters in software compare all uses of an array with one another.
-var<private> kTile: array<vec4f, HEAD_DIM>;
-var<private> vTile: array<vec4f, HEAD_DIM>;
+/// Element d of K and V of a lane's four keys of each set. Filled in loops at indices that are not constant, and read at constant ones. Four arrays, not one:
+/// compilers of adapters in software compare all uses of an array with one another.
+var<private> kTile: array<vec4f, KEYS * HEAD_DIM>;
+var<private> vTile: array<vec4f, KEYS * HEAD_DIM>;
 /// The same of dK and dV.
-var<private> dkTile: array<vec4f, HEAD_DIM>;
-var<private> dvTile: array<vec4f, HEAD_DIM>;
-/// P, and dS times softmaxScale, of the rows of a block and this lane's keys.
-var<private> scores: array<vec4f, ROW_BLOCK>;
-var<private> gradients: array<vec4f, ROW_BLOCK>;
+var<private> dkTile: array<vec4f, KEYS * HEAD_DIM>;
+var<private> dvTile: array<vec4f, KEYS * HEAD_DIM>;
+/// P, and dS times softmaxScale, of the rows of a block, set of keys after set. A lane reads what it has written. Adapters in software store in workgroup memory
+/// with half of the instructions that private memory takes at an index that is not constant.
+var<workgroup> scores: array<vec4f, KEYS * ROW_BLOCK * SUBGROUP>;
+var<workgroup> gradients: array<vec4f, KEYS * ROW_BLOCK * SUBGROUP>;
+
+/// Of row n of a block and a lane's keys of a set.
+fn placeOf(keySet: i32, n: i32, lane: u32) -> i32 {
+  return (keySet * ROW_BLOCK + n) * SUBGROUP + i32(lane);
+}
 
 /// The number of turns of a loop that compilers shall not unroll: they do not know that params.workgroup is SUBGROUP.
 fn turns(count: u32) -> u32 {
@@ -62,26 +72,29 @@ fn spread(row: Row, n: u32) -> vec4f {
   return subgroupShuffle(row[n / SUBGROUP], n % SUBGROUP);
 }
 
-/// A lane's part of row i of q, or of dout where `values` (a constant); zeros beyond the head dim.
-fn loadRow(i: i32, begin: u32, h: u32, values: bool, lane: u32) -> Row {
+/// Vector n of a lane's part of row i of q, or of dout where `values` (a constant); zeros beyond the head dim.
+fn loadVector(n: u32, i: i32, begin: u32, h: u32, values: bool, lane: u32) -> vec4f {
   let vectors = select(params.planes, params.planesV, values);
   let at = ((begin + u32(i)) * params.nHeads + h) * vectors;
+  let place = n * SUBGROUP + lane;
+  if (values) {
+    return select(vec4f(0.0), texelOf(dout, at + place), place < vectors);
+  }
+  return select(vec4f(0.0), texelOf(q, at + place), place < vectors);
+}
+
+fn loadRow(i: i32, begin: u32, h: u32, values: bool, lane: u32) -> Row {
   var row = Row();
   for (var n = 0u; n < VECTORS; n++) {
-    let place = n * SUBGROUP + lane;
-    if (values) {
-      row[n] = select(vec4f(0.0), texelOf(dout, at + place), place < vectors);
-    } else {
-      row[n] = select(vec4f(0.0), texelOf(q, at + place), place < vectors);
-    }
+    row[n] = loadVector(n, i, begin, h, values, lane);
   }
   return row;
 }
 
 /// S and dP of a row and this lane's keys.
 struct Products {
-  s: vec4f,
-  dp: vec4f,
+  s: array<vec4f, KEYS>,
+  dp: array<vec4f, KEYS>,
 }
 
 /// products + q·kᵀ and dout·vᵀ, over STEP vectors from `begin` on.
@@ -90,11 +103,17 @@ fn multiplyStep(products: Products, qRow: Row, doutRow: Row, begin: u32) -> Prod
   for (var n = begin; n < begin + STEP; n++) {
     let d = 4u * n;
     let x = spread(qRow, n);
-    let s = fma(vec4f(x.y), kTile[d + 1u], fma(vec4f(x.x), kTile[d], result.s));
-    result.s = fma(vec4f(x.w), kTile[d + 3u], fma(vec4f(x.z), kTile[d + 2u], s));
+    for (var keySet = 0u; keySet < KEYS; keySet++) {
+      let at = keySet * HEAD_DIM + d;
+      let s = fma(vec4f(x.y), kTile[at + 1u], fma(vec4f(x.x), kTile[at], result.s[keySet]));
+      result.s[keySet] = fma(vec4f(x.w), kTile[at + 3u], fma(vec4f(x.z), kTile[at + 2u], s));
+    }
     let y = spread(doutRow, n);
-    let dp = fma(vec4f(y.y), vTile[d + 1u], fma(vec4f(y.x), vTile[d], result.dp));
-    result.dp = fma(vec4f(y.w), vTile[d + 3u], fma(vec4f(y.z), vTile[d + 2u], dp));
+    for (var keySet = 0u; keySet < KEYS; keySet++) {
+      let at = keySet * HEAD_DIM + d;
+      let dp = fma(vec4f(y.y), vTile[at + 1u], fma(vec4f(y.x), vTile[at], result.dp[keySet]));
+      result.dp[keySet] = fma(vec4f(y.w), vTile[at + 3u], fma(vec4f(y.z), vTile[at + 2u], dp));
+    }
   }
   return result;
 }
@@ -109,71 +128,99 @@ fn multiplyRow(qRow: Row, doutRow: Row) -> Products {
     products = multiplyStep(products, qRow, doutRow, 2u * STEP);
     products = multiplyStep(products, qRow, doutRow, 3u * STEP);
   }
+  if (ROW_VECTORS > 4 * STEP) {
+    products = multiplyStep(products, qRow, doutRow, 4u * STEP);
+    products = multiplyStep(products, qRow, doutRow, 5u * STEP);
+    products = multiplyStep(products, qRow, doutRow, 6u * STEP);
+    products = multiplyStep(products, qRow, doutRow, 7u * STEP);
+  }
   return products;
 }
 
-/// sums + Σ weightsᵀ·(vector n of rows)
-fn addOuterVector(sums: mat4x4f, rows: array<Row, ROWS>, weights: array<vec4f, ROWS>, n: u32) -> mat4x4f {
+/// sums + Σ weightsᵀ·(four elements of rows, which lane `source` holds)
+fn addOuterElements(sums: mat4x4f, rows: array<vec4f, ROWS>, weights: array<vec4f, ROWS * KEYS>, keySet: u32, source: u32) -> mat4x4f {
   var result = sums;
   for (var r = 0u; r < ROWS; r++) {
-    let x = spread(rows[r], n);
-    result = mat4x4f(
-      fma(weights[r], vec4f(x.x), result[0]),
-      fma(weights[r], vec4f(x.y), result[1]),
-      fma(weights[r], vec4f(x.z), result[2]),
-      fma(weights[r], vec4f(x.w), result[3]),
-    );
+    let x = subgroupShuffle(rows[r], source);
+    let w = weights[r * KEYS + keySet];
+    result = mat4x4f(fma(w, vec4f(x.x), result[0]), fma(w, vec4f(x.y), result[1]), fma(w, vec4f(x.z), result[2]), fma(w, vec4f(x.w), result[3]));
   }
   return result;
 }
 
-/// Adds Σ weightsᵀ·row to dK, or to dV where `values`, over STEP vectors from `begin` on.
-fn addOuterStep(rows: array<Row, ROWS>, weights: array<vec4f, ROWS>, values: bool, begin: u32) {
-  for (var n = begin; n < begin + STEP; n++) {
-    let d = 4u * n;
-    if (values) {
-      let sums = addOuterVector(mat4x4f(dvTile[d], dvTile[d + 1u], dvTile[d + 2u], dvTile[d + 3u]), rows, weights, n);
-      dvTile[d] = sums[0];
-      dvTile[d + 1u] = sums[1];
-      dvTile[d + 2u] = sums[2];
-      dvTile[d + 3u] = sums[3];
-    } else {
-      let sums = addOuterVector(mat4x4f(dkTile[d], dkTile[d + 1u], dkTile[d + 2u], dkTile[d + 3u]), rows, weights, n);
-      dkTile[d] = sums[0];
-      dkTile[d + 1u] = sums[1];
-      dkTile[d + 2u] = sums[2];
-      dkTile[d + 3u] = sums[3];
-    }
-  }
-}
-
-/// 8. dK += dSᵀ·Q, or where `values` dV += Pᵀ·dout, of the rows of a block.
-fn addOuterRows(i: i32, count: i32, lastRow: i32, begin: u32, h: u32, values: bool, lane: u32) {
-  for (var n = 0; n < count; n += ROWS) {
-    var rows = array<Row, ROWS>();
-    var weights = array<vec4f, ROWS>();
-    for (var r = 0; r < ROWS; r++) {
-      rows[r] = loadRow(min(i + n + r, lastRow), begin, h, values, lane);
+/// Adds Σ weightsᵀ·rows to elements of dK, or of dV where `values`: those of vector n of OUTER_STEP lanes from `begin` on.
+fn addOuterStep(n: u32, rows: array<vec4f, ROWS>, weights: array<vec4f, ROWS * KEYS>, values: bool, begin: u32) {
+  for (var source = begin; source < begin + OUTER_STEP; source++) {
+    for (var keySet = 0u; keySet < KEYS; keySet++) {
+      let d = keySet * HEAD_DIM + 4u * (n * SUBGROUP + source);
       if (values) {
-        weights[r] = scores[n + r];
+        let sums = addOuterElements(mat4x4f(dvTile[d], dvTile[d + 1u], dvTile[d + 2u], dvTile[d + 3u]), rows, weights, keySet, source);
+        dvTile[d] = sums[0];
+        dvTile[d + 1u] = sums[1];
+        dvTile[d + 2u] = sums[2];
+        dvTile[d + 3u] = sums[3];
       } else {
-        weights[r] = gradients[n + r];
+        let sums = addOuterElements(mat4x4f(dkTile[d], dkTile[d + 1u], dkTile[d + 2u], dkTile[d + 3u]), rows, weights, keySet, source);
+        dkTile[d] = sums[0];
+        dkTile[d + 1u] = sums[1];
+        dkTile[d + 2u] = sums[2];
+        dkTile[d + 3u] = sums[3];
       }
     }
-    addOuterStep(rows, weights, values, 0u);
-    if (ROW_VECTORS > STEP) {
-      addOuterStep(rows, weights, values, STEP);
+  }
+}
+
+/// 8. dK += dSᵀ·Q, or where `values` dV += Pᵀ·dout, of the rows of a block and vector n of each lane.
+fn addOuterVectors(n: u32, i: i32, count: i32, lastRow: i32, begin: u32, h: u32, values: bool, lane: u32) {
+  for (var first = 0; first < count; first += ROWS) {
+    var rows = array<vec4f, ROWS>();
+    var weights = array<vec4f, ROWS * KEYS>();
+    for (var r = 0; r < ROWS; r++) {
+      rows[r] = loadVector(n, min(i + first + r, lastRow), begin, h, values, lane);
+      for (var keySet = 0; keySet < KEYS; keySet++) {
+        if (values) {
+          weights[r * KEYS + keySet] = scores[placeOf(keySet, first + r, lane)];
+        } else {
+          weights[r * KEYS + keySet] = gradients[placeOf(keySet, first + r, lane)];
+        }
+      }
     }
-    if (ROW_VECTORS > 2 * STEP) {
-      addOuterStep(rows, weights, values, 2u * STEP);
-      addOuterStep(rows, weights, values, 3u * STEP);
+    addOuterStep(n, rows, weights, values, 0u);
+    if (SUBGROUP > OUTER_STEP) {
+      addOuterStep(n, rows, weights, values, OUTER_STEP);
     }
   }
 }
 
+fn addOuterRows(i: i32, count: i32, lastRow: i32, begin: u32, h: u32, values: bool, lane: u32) {
+  addOuterVectors(0u, i, count, lastRow, begin, h, values, lane);
+  if (VECTORS > 1) {
+    addOuterVectors(1u, i, count, lastRow, begin, h, values, lane);
+  }
+  if (VECTORS > 2) {
+    addOuterVectors(2u, i, count, lastRow, begin, h, values, lane);
+    addOuterVectors(3u, i, count, lastRow, begin, h, values, lane);
+  }
+  if (VECTORS > 4) {
+    addOuterVectors(4u, i, count, lastRow, begin, h, values, lane);
+    addOuterVectors(5u, i, count, lastRow, begin, h, values, lane);
+    addOuterVectors(6u, i, count, lastRow, begin, h, values, lane);
+    addOuterVectors(7u, i, count, lastRow, begin, h, values, lane);
+  }
+}
+
+/// dS of a row.
+alias Weights = array<vec4f, KEYS>;
+
 /// This lane's keys' part of elements d … d + 3 of dS·K.
-fn partOfDq(ds: vec4f, d: u32) -> vec4f {
-  return vec4f(dot(ds, kTile[d]), dot(ds, kTile[d + 1u]), dot(ds, kTile[d + 2u]), dot(ds, kTile[d + 3u]));
+fn partOfDq(ds: Weights, d: u32) -> vec4f {
+  var part = vec4f(dot(ds[0], kTile[d]), dot(ds[0], kTile[d + 1u]), dot(ds[0], kTile[d + 2u]), dot(ds[0], kTile[d + 3u]));
+  if (KEYS == 2) {
+    let other = ds[KEYS - 1];
+    let at = (KEYS - 1) * HEAD_DIM + d;
+    part += vec4f(dot(other, kTile[at]), dot(other, kTile[at + 1u]), dot(other, kTile[at + 2u]), dot(other, kTile[at + 3u]));
+  }
+  return part;
 }
 
 /// One step of summing over lanes: lanes with `bit` keep b, the others a.
@@ -183,7 +230,7 @@ fn exchange(a: vec4f, b: vec4f, lane: u32, bit: u32) -> vec4f {
 }
 
 /// Vector v of a lane's part of dS·K.
-fn dqVector(ds: vec4f, v: u32, lane: u32) -> vec4f {
+fn dqVector(ds: Weights, v: u32, lane: u32) -> vec4f {
   let d = 4u * SUBGROUP * v;
   if (SUBGROUP == 4) {
     let even = exchange(partOfDq(ds, d), partOfDq(ds, d + 8u), lane, 2u);
@@ -198,7 +245,7 @@ fn dqVector(ds: vec4f, v: u32, lane: u32) -> vec4f {
   return exchange(even, exchange(s1, s3, lane, 2u), lane, 1u);
 }
 
-fn dqRow(ds: vec4f, lane: u32) -> Row {
+fn dqRow(ds: Weights, lane: u32) -> Row {
   var row: Row;
   row[0] = dqVector(ds, 0u, lane);
   if (VECTORS > 1) {
@@ -217,8 +264,8 @@ fn dqRow(ds: vec4f, lane: u32) -> Row {
   return row;
 }
 
-/// 1. The K and V tiles: each lane its four keys, whose rows `rows` are among all heads' rows; keys beyond the last repeat it.
-fn loadKeys(rows: vec4u) {
+/// 1. The K and V tiles of a set: each lane its four keys, whose rows `rows` are among all heads' rows; keys beyond the last repeat it.
+fn loadKeys(keySet: u32, rows: vec4u) {
   let kAt = rows * params.planes;
   let vAt = rows * params.planesV;
   for (var n = 0u; n < turns(ROW_VECTORS); n++) {
@@ -231,8 +278,9 @@ fn loadKeys(rows: vec4u) {
       y = transpose(mat4x4f(texelOf(v, vAt.x + n), texelOf(v, vAt.y + n), texelOf(v, vAt.z + n), texelOf(v, vAt.w + n)));
     }
     for (var e = 0u; e < turns(4u); e++) {
-      kTile[4u * n + e] = x[0];
-      vTile[4u * n + e] = y[0];
+      let d = keySet * HEAD_DIM + 4u * n + e;
+      kTile[d] = x[0];
+      vTile[d] = y[0];
       x = mat4x4f(x[1], x[2], x[3], x[0]);
       y = mat4x4f(y[1], y[2], y[3], y[0]);
     }
@@ -240,7 +288,7 @@ fn loadKeys(rows: vec4u) {
 }
 
 /// What earlier turns have left of dK and dV; zeros in the first.
-fn loadGradients(rows: vec4u) {
+fn loadGradients(keySet: u32, rows: vec4u) {
   for (var n = 0u; n < turns(ROW_VECTORS); n++) {
     var x = mat4x4f();
     var y = mat4x4f();
@@ -253,22 +301,24 @@ fn loadGradients(rows: vec4u) {
     x = transpose(x);
     y = transpose(y);
     for (var e = 0u; e < turns(4u); e++) {
-      dkTile[4u * n + e] = x[0];
-      dvTile[4u * n + e] = y[0];
+      let d = keySet * HEAD_DIM + 4u * n + e;
+      dkTile[d] = x[0];
+      dvTile[d] = y[0];
       x = mat4x4f(x[1], x[2], x[3], x[0]);
       y = mat4x4f(y[1], y[2], y[3], y[0]);
     }
   }
 }
 
-/// 10. write dK and dV of the keys before the last
-fn storeGradients(rows: vec4u, valid: vec4<bool>) {
+/// 10. write dK and dV of the keys of a set before the last
+fn storeGradients(keySet: u32, rows: vec4u, valid: vec4<bool>) {
   for (var n = 0u; n < max(params.planes, params.planesV); n++) {
     var x = mat4x4f();
     var y = mat4x4f();
     for (var e = 0u; e < turns(4u); e++) {
-      x = mat4x4f(x[1], x[2], x[3], dkTile[4u * n + e]);
-      y = mat4x4f(y[1], y[2], y[3], dvTile[4u * n + e]);
+      let d = keySet * HEAD_DIM + 4u * n + e;
+      x = mat4x4f(x[1], x[2], x[3], dkTile[d]);
+      y = mat4x4f(y[1], y[2], y[3], dvTile[d]);
     }
     x = transpose(x);
     y = transpose(y);
@@ -289,7 +339,13 @@ fn storeGradients(rows: vec4u, valid: vec4<bool>) {
   }
 }
 
-/// 5. P, 6. dS of a row and this lane's keys.
+/// Where four keys from j on stand among the rows of all key heads; the last stands for those beyond.
+fn rowsOfKeys(sequence: Sequence, j: i32, hk: u32) -> vec4u {
+  let keys = min(vec4i(j, j + 1, j + 2, j + 3), vec4i(sequence.seqlenK - 1));
+  return (u32(sequence.beginK) + vec4u(keys)) * (params.nHeads / params.groupSize) + hk;
+}
+
+/// 5. P, 6. dS of a row and four of this lane's keys.
 fn gradientsOfRow(i: i32, j: i32, lse: f32, delta: f32, sequence: Sequence, bits: i32, head: ScoreHead, s: vec4f, dp: vec4f) -> PairGradients {
   let keys = j + vec4i(0, 1, 2, 3);
   var dropout = vec4f(1.0);
@@ -311,10 +367,11 @@ fn attentionBackwardSubgroups(@builtin(workgroup_id) workgroup: vec3u, @builtin(
   for (var keyBegin = i32(workgroup.x) * BLOCK_N; keyBegin < sequence.seqlenK; keyBegin += nGroups * BLOCK_N) {
     // 1. load the K and V tiles
     let j = keyBegin + 4 * i32(lane);
-    let keys = j + vec4i(0, 1, 2, 3);
-    let keyRows = (u32(sequence.beginK) + vec4u(min(keys, vec4i(sequence.seqlenK - 1)))) * (params.nHeads / params.groupSize) + hk;
-    loadKeys(keyRows);
-    loadGradients(keyRows);
+    for (var keySet = 0u; keySet < turns(KEYS); keySet++) {
+      let keyRows = rowsOfKeys(sequence, j + i32(keySet * SET), hk);
+      loadKeys(keySet, keyRows);
+      loadGradients(keySet, keyRows);
+    }
     let visited = visitedQueries(sequence, keyBegin, min(keyBegin + BLOCK_N, sequence.seqlenK));
     for (var h = hk * params.groupSize; h < (hk + 1u) * params.groupSize; h++) {
       let statisticsAt = h * params.totalQ + begin;
@@ -338,17 +395,20 @@ fn attentionBackwardSubgroups(@builtin(workgroup_id) workgroup: vec3u, @builtin(
               let qRow = loadRow(row, begin, h, false, lane);
               let doutRow = loadRow(row, begin, h, true, lane);
               // 3. S, 4. dP
-              let products = multiplyRow(qRow, doutRow);
-              // One turn, which keeps compilers from moving what follows among the products: they would hold these in memory, and sum them one by one.
-              for (var turn = 0u; turn < turns(1u); turn++) {
+              var products = multiplyRow(qRow, doutRow);
+              // A loop even for one set: it keeps compilers from moving what it does among the products, which they would hold in memory and sum one by one.
+              for (var keySet = 0; keySet < i32(turns(KEYS)); keySet++) {
                 // 5. P, 6. dS
                 let stats = subgroupShuffle(stats4.xy, u32(n - first));
-                let pairs = gradientsOfRow(i + n, j, stats.x, stats.y, sequence, run.bits, head, products.s, products.dp);
-                scores[n] = pairs.p;
-                gradients[n] = params.softmaxScale * pairs.ds;
+                let key = j + keySet * SET;
+                let pairs = gradientsOfRow(i + n, key, stats.x, stats.y, sequence, run.bits, head, products.s[0], products.dp[0]);
+                scores[placeOf(keySet, n, lane)] = pairs.p;
+                gradients[placeOf(keySet, n, lane)] = params.softmaxScale * pairs.ds;
                 if (GENERAL) {
-                  dslope -= dot(vec4f(distance4(head, vec4i(i + n), keys)), pairs.dscore);
+                  dslope -= dot(vec4f(distance4(head, vec4i(i + n), key + vec4i(0, 1, 2, 3))), pairs.dscore);
                 }
+                products.s[0] = products.s[KEYS - 1];
+                products.dp[0] = products.dp[KEYS - 1];
               }
             }
           }
@@ -358,7 +418,11 @@ fn attentionBackwardSubgroups(@builtin(workgroup_id) workgroup: vec3u, @builtin(
           // 7. dQ += dS·K, 9. in memory, one row after the other: what repeats the last row adds 0 to it
           for (var n = 0; n < count; n++) {
             let at = ((begin + u32(min(i + n, lastRow))) * params.nHeads + h) * params.planes;
-            var sums = dqRow(gradients[n], lane);
+            var ds = Weights();
+            for (var keySet = 0; keySet < KEYS; keySet++) {
+              ds[keySet] = gradients[placeOf(keySet, n, lane)];
+            }
+            var sums = dqRow(ds, lane);
             for (var place = lane; place < params.planes; place += SUBGROUP) {
               dq[at + place] += sums[0];
               for (var left = 0; left < VECTORS - 1; left++) {
@@ -379,6 +443,9 @@ fn attentionBackwardSubgroups(@builtin(workgroup_id) workgroup: vec3u, @builtin(
         }
       }
     }
-    storeGradients(keyRows, keys < vec4i(sequence.seqlenK));
+    for (var keySet = 0u; keySet < turns(KEYS); keySet++) {
+      let first = j + i32(keySet * SET);
+      storeGradients(keySet, rowsOfKeys(sequence, first, hk), first + vec4i(0, 1, 2, 3) < vec4i(sequence.seqlenK));
+    }
   }
 }

@@ -25,6 +25,9 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> packed: array<vec4f>;
 @group(0) @binding(2) var<storage, read> sums: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> dx: array<Element>;
+/// x and dx in vectors, where they are whole ones.
+@group(0) @binding(4) var<storage, read> vectors: array<vec4<Element>>;
+@group(0) @binding(5) var<storage, read_write> dvectors: array<vec4<Element>>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 /// Row and vector of an invocation, neighbours having neighbouring vectors; the row is params.rows or more for those beyond the end.
@@ -65,5 +68,28 @@ fn attentionUnpackRows(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_i
   let count = min(4u, params.headDim - min(params.headDim, 4u * place.y));
   for (var e = 0u; e < count; e++) {
     dx[at + e] = Element(values[e]);
+  }
+}
+
+// The same where x, or dx, and what is packed are contiguous vectors in one order: nothing is divided. Each workgroup has params.vectors·64 of params.rows vectors,
+// from vector params.start of x on: what adapters in software spend on a workgroup takes as long as copying several vectors.
+
+fn firstVector(workgroup: vec3u, local: u32) -> u32 {
+  return (workgroup.y * params.grid + workgroup.x) * 64u * params.vectors + local;
+}
+
+@compute @workgroup_size(64)
+fn attentionPackVectors(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
+  let begin = firstVector(workgroup, local);
+  for (var i = begin; i < min(begin + 64u * params.vectors, params.rows); i += 64u) {
+    packed[i] = vec4f(vectors[params.start + i]);
+  }
+}
+
+@compute @workgroup_size(64)
+fn attentionUnpackVectors(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
+  let begin = firstVector(workgroup, local);
+  for (var i = begin; i < min(begin + 64u * params.vectors, params.rows); i += 64u) {
+    dvectors[params.start + i] = vec4<Element>(params.factor * sums[i]);
   }
 }
