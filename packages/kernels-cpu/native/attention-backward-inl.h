@@ -4,7 +4,7 @@
 // make seven. The shares of dQ are added in ascending nBlock order, whichever thread has them: a task waits until its predecessor has added to the
 // row block. Tasks of neighbouring key blocks run one row block apart, so the wait is short, and dQ is bit-identical for any thread count.
 //
-// Nested tiling: a task owns kBackwardBlockN keys of one key head (K and V in both layouts and the dK and dV accumulators stay in L2, 5·128·D floats); for every query head of
+// Nested tiling: a task owns blockN keys of one key head (K and V in both layouts and the dK and dV accumulators stay in L2, 5·blockN·D floats); for every query head of
 // the group and every kBackwardBlockM rows it runs strips of kMR rows through S, P, dP and dS; register tiles are kMR × kNR.
 // FLOPs: 2·Sq·Sk·(3·D + 2·Dv) per head. Bytes: K and V once, Q, dout and dQ once per key block, from L3, a few lines at a time between register tiles: fetched when they
 // are wanted they took 6 to 8 % of the time. Panels of K and V outermost, to keep them in L1, lost 1.5 to 3 %: P and dS then leave L1 before dQ needs them.
@@ -23,7 +23,7 @@ struct AttentionBackward : AttentionBackwardTile {
   float *dq, *dk, *dv;
   float* deltas;
   int32_t* progress;  // per (h, row block): the next key block that adds to dQ
-  RowBlocks queryBlocks = size.queryBlocks(kBackwardBlockM), keyBlocks = size.keyBlocks(kBackwardBlockN);
+  RowBlocks queryBlocks = size.queryBlocks(kBackwardBlockM), keyBlocks = size.keyBlocks(blockN);
   OptionGradients optionGradients;
   bool ownDelta = oneKeyBlock();
 
@@ -37,7 +37,7 @@ struct AttentionBackward : AttentionBackwardTile {
 
   // With one key block that all rows visit, its task computes delta itself, and nobody waits for turns.
   bool oneKeyBlock() const {
-    if (size.packed() || size.seqlenK == 0 || size.seqlenK > kBackwardBlockN || options.blockMask.given || optionGradients.dsink) return false;
+    if (size.packed() || size.seqlenK == 0 || size.seqlenK > blockN || options.blockMask.given || optionGradients.dsink) return false;
     const Range visited = size.sequence(0).schedule.visitedQueries(0, size.seqlenK);
     return visited.begin == 0 && visited.end == size.seqlenQ;
   }
@@ -68,8 +68,8 @@ struct AttentionBackward : AttentionBackwardTile {
     const int64_t nBlock = block - keyBlocks.first(s.b);
     const Range keys = keyBlock(s, nBlock);
     if (keys.empty()) return;
-    const BackwardTiles t(scratch, *this, optionGradients.wantsTiles());
-    const int64_t count = keys.end - keys.begin, countPad = padTo(count, kKeyPad);
+    const BackwardTiles t(scratch, *this, blockN, optionGradients.wantsTiles());
+    const int64_t count = keys.end - keys.begin, countPad = padTo(count, kNR);
     // 1. load the K and V tiles: K as rows for dQ and as panels for S; V as panels for dP
     loadTileRows(k + kStrides.at(s.b, s.offsetK + keys.begin, hk), kStrides.seq, count, countPad, size.headDim, headDimPad, 1.0f, t.kRows);
     packPanels<kNR>(t.kRows, kTileStride, countPad, countPad, size.headDim, t.kPanels);
@@ -272,8 +272,8 @@ struct AttentionBackward : AttentionBackwardTile {
   static constexpr int32_t kNoKeyBlock = INT32_MAX;
   // The first key block ≥ nBlock that a row block visits.
   int32_t nextKeyBlock(const Sequence& s, int64_t h, Range rows, int64_t nBlock) const {
-    const int64_t key = options.nextKey(s, h, rows.begin, rows.end, nBlock * kBackwardBlockN);
-    return key == kFar ? kNoKeyBlock : int32_t(key / kBackwardBlockN);
+    const int64_t key = options.nextKey(s, h, rows.begin, rows.end, nBlock * blockN);
+    return key == kFar ? kNoKeyBlock : int32_t(key / blockN);
   }
 
   int32_t* progressOf(const Sequence& s, int64_t h, int64_t mBlock) const { return progress + h * queryBlocks.count() + queryBlocks.first(s.b) + mBlock; }
@@ -285,7 +285,7 @@ inline void attention_backward(Reader& args, Context& ctx) {
   const AttentionSizes& size = attention.size;
   if (!attention.ownDelta) parallelFor(ctx.pool, size.nHeads * attention.queryBlocks.count(), [&](int64_t task, int) { attention.preprocess(task); });
   // Heads and sequences of equal length vary fastest: neighbouring tasks then rarely share row blocks, and under a causal mask the long key blocks come first.
-  const int64_t perSequence = size.packed() ? attention.keyBlocks.count() : ceilDiv(size.seqlenK, kBackwardBlockN);
+  const int64_t perSequence = size.packed() ? attention.keyBlocks.count() : ceilDiv(size.seqlenK, attention.blockN);
   const int64_t sequences = size.packed() ? 1 : size.batchSize, heads = sequences * size.nHeadsK, tasks = heads * perSequence;
   const auto keyBlockOf = [&](int64_t task) {
     return task < tasks ? AttentionBackward::KeyBlockTask{task % heads / size.nHeadsK * perSequence + task / heads, task % size.nHeadsK}

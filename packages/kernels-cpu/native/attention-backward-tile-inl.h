@@ -4,8 +4,6 @@
 
 namespace tilegrad::TILEGRAD_TARGET {
 
-constexpr int64_t kBackwardBlockM = 64;
-constexpr int64_t kBackwardBlockN = 128;
 // Floats from a row of P and dS to the next. dV and dK read columns: an odd number of cache lines spreads those over all cache sets.
 constexpr int64_t kBackwardStride = kBackwardBlockN + kLineFloats;
 static_assert(kBackwardStride / kLineFloats % 2 == 1 && kTileStride / kLineFloats % 2 == 1, "columns of tiles use all cache sets");
@@ -17,15 +15,15 @@ struct BackwardTiles {
   float *shift, *delta;                                // of its rows: what their scores are compared with, and delta
   float* g;                                            // gradient of the scores behind the softcap; ds itself where it is not asked for or the same
 
-  BackwardTiles(char* scratch, const AttentionProblem& a, bool keepsG) {
+  BackwardTiles(char* scratch, const AttentionProblem& a, int64_t blockN, bool keepsG) {
     float* next = reinterpret_cast<float*>(scratch);
     auto take = [&](int64_t n) {
       float* at = next;
       next += padTo(n, 16);
       return at;
     };
-    kPanels = take(kBackwardBlockN * a.size.headDim), kRows = take(kBackwardBlockN * kTileStride), vPanels = take(kBackwardBlockN * a.size.headDimV);
-    dkTile = take(kBackwardBlockN * a.headDimPad), dvTile = take(kBackwardBlockN * a.headDimVPad);
+    kPanels = take(blockN * a.size.headDim), kRows = take(blockN * kTileStride), vPanels = take(blockN * a.size.headDimV);
+    dkTile = take(blockN * a.headDimPad), dvTile = take(blockN * a.headDimVPad);
     qRows = take(kBackwardBlockM * kTileStride), doutRows = take(kBackwardBlockM * kTileStride);
     p = take(kBackwardBlockM * kBackwardStride), ds = take(kBackwardBlockM * kBackwardStride);
     shift = take(kBackwardBlockM), delta = take(kBackwardBlockM);
@@ -42,23 +40,31 @@ struct BackwardTile {
 };
 
 struct AttentionBackwardTile : AttentionProblem {
+  int64_t blockN = pickBlockN();
   const float *lse, *delta;
 
   explicit AttentionBackwardTile(Reader& args) : AttentionProblem(args), lse(args.ptr()) {}
 
-  Range keyBlock(const Sequence& s, int64_t nBlock) const { return {nBlock * kBackwardBlockN, minOf(s.schedule.seqlenK, (nBlock + 1) * kBackwardBlockN)}; }
+  // Keys per block, by shape and options alone: kBackwardBlockN, or half of it for wide heads, under a block mask, whose tiles are then no smaller than half a
+  // block, and where too few heads would leave threads without tasks.
+  int64_t pickBlockN() const {
+    const bool fewTasks = size.nHeadsK * size.keyBlocks(kBackwardBlockN).count() < kBackwardTasks;
+    return options.blockMask.given || fewTasks || headDimPad + headDimVPad > kBackwardDims ? kBackwardBlockN / 2 : kBackwardBlockN;
+  }
+
+  Range keyBlock(const Sequence& s, int64_t nBlock) const { return {nBlock * blockN, minOf(s.schedule.seqlenK, (nBlock + 1) * blockN)}; }
   Range rowBlock(const Sequence& s, int64_t mBlock) const { return {mBlock * kBackwardBlockM, minOf(s.schedule.seqlenQ, (mBlock + 1) * kBackwardBlockM)}; }
 
   // Whether `rows`, a row block, visit the key block from keyBase on.
   bool visits(const Sequence& s, int64_t h, Range rows, int64_t keyBase) const {
-    return options.nextKey(s, h, rows.begin, rows.end, keyBase) < keyBase + kBackwardBlockN;
+    return options.nextKey(s, h, rows.begin, rows.end, keyBase) < keyBase + blockN;
   }
 
-  // Keys of the tile that rows [begin, end) see, in whole panels, relative to the key block.
+  // Keys of the tile that rows [begin, end) see, from a whole panel to a whole vector, relative to the key block.
   Range stripKeys(const BackwardTile& tile, int64_t begin, int64_t end) const {
     const Range visited = tile.sequence.schedule.visitedKeys(begin, end);
     return {maxOf(tile.keys.begin - tile.keyBase, visited.begin - tile.keyBase) / kNR * kNR,
-            minOf(padTo(tile.keys.end - tile.keyBase, kNR), padTo(visited.end - tile.keyBase, kNR))};
+            padTo(minOf(tile.keys.end, visited.end) - tile.keyBase, kLanes)};
   }
 
   // What the scores of row i are compared with. A row that sees nothing has lse −∞; +∞ instead makes P zero, and no NaN of −∞ − −∞.
@@ -71,15 +77,13 @@ struct AttentionBackwardTile : AttentionProblem {
   void tileGradients(const BackwardTile& tile, int64_t r, Range seen, const BackwardTiles& t, RowPrefetch& ahead) const {
     const int64_t begin = tile.rows.begin + r, end = minOf(tile.rows.end, begin + kMR), key = tile.keyBase + seen.begin, keyEnd = tile.keyBase + seen.end;
     const bool modified = options.hasAddend() || options.dropout.threshold > 0 || options.softcap > 0;
-    for (int64_t j = seen.begin; j < seen.end; j += kNR) {
+    int64_t j = seen.begin;
+    for (; j + kNR <= seen.end; j += kNR) {
       ahead.next();
-      if (modified) {
-        options.prefetchBias(tile.sequence, tile.h, begin, end, tile.keyBase + j);
-        gradientTile<true>(r, j, t);
-      } else {
-        gradientTile<false>(r, j, t);
-      }
+      if (modified) options.prefetchBias(tile.sequence, tile.h, begin, end, tile.keyBase + j);
+      modified ? gradientTile<true, kNV>(r, j, t) : gradientTile<false, kNV>(r, j, t);
     }
+    for (; j < seen.end; j += kLanes) modified ? gradientTile<true, 1>(r, j, t) : gradientTile<false, 1>(r, j, t);
     const bool full = options.full(tile.sequence, tile.h, begin, end, key, keyEnd);
     if (full && !modified) return;
     for (int64_t i = begin; i < end; i++, r++) {
@@ -94,28 +98,29 @@ struct AttentionBackwardTile : AttentionProblem {
   }
 
  private:
-  // One register tile, kMR rows from r against kNR keys from j: P and dS, or S and dP for rows that modifiedRow will finish.
-  template <bool modified>
+  // One register tile, kMR rows from r against NV vectors of keys from j: P and dS, or S and dP for rows that modifiedRow will finish.
+  template <bool modified, int NV>
   TILEGRAD_INLINE void gradientTile(int64_t r, int64_t j, const BackwardTiles& t) const {
     float *p = t.p + r * kBackwardStride + j, *ds = t.ds + r * kBackwardStride + j;
     const float *shift = t.shift + r, *rowDelta = t.delta + r;
-    VF acc[kMR][kNV];
+    const int64_t panel = j / kNR * kNR, at = j - panel;
+    VF acc[kMR][NV];
     // 3. S = q·kᵀ, in the units that Q was scaled to, and 5. P = exp(S − lse), while S is in registers and the next product runs
     clear(acc);
-    multiplyAdd<kMR, kNV, int(kTileStride), 1>(size.headDim, t.qRows + r * kTileStride, t.kPanels + j * size.headDim, kNR, acc);
+    multiplyAdd<kMR, NV, int(kTileStride), 1>(size.headDim, t.qRows + r * kTileStride, t.kPanels + panel * size.headDim + at, kNR, acc);
 #pragma GCC unroll 16
     for (int i = 0; i < kMR; i++)
 #pragma GCC unroll 8
-      for (int v = 0; v < kNV; v++) store(p + i * kBackwardStride + v * kLanes, modified ? acc[i][v] : exp2(acc[i][v] - splat(shift[i])));
+      for (int v = 0; v < NV; v++) store(p + i * kBackwardStride + v * kLanes, modified ? acc[i][v] : exp2(acc[i][v] - splat(shift[i])));
     // 4. dP = dout·vᵀ and 6. dS = P∘(dP − delta)
     clear(acc);
-    multiplyAdd<kMR, kNV, int(kTileStride), 1>(size.headDimV, t.doutRows + r * kTileStride, t.vPanels + j * size.headDimV, kNR, acc);
+    multiplyAdd<kMR, NV, int(kTileStride), 1>(size.headDimV, t.doutRows + r * kTileStride, t.vPanels + panel * size.headDimV + at, kNR, acc);
 #pragma GCC unroll 16
     for (int i = 0; i < kMR; i++)
 #pragma GCC unroll 8
-      for (int v = 0; v < kNV; v++) {
-        const int64_t at = i * kBackwardStride + v * kLanes;
-        store(ds + at, modified ? acc[i][v] : load(p + at) * (acc[i][v] - splat(rowDelta[i])));
+      for (int v = 0; v < NV; v++) {
+        const int64_t to = i * kBackwardStride + v * kLanes;
+        store(ds + to, modified ? acc[i][v] : load(p + to) * (acc[i][v] - splat(rowDelta[i])));
       }
   }
 

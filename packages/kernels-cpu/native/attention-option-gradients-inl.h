@@ -92,7 +92,7 @@ struct OptionGradients {
 
  private:
   RowBlocks queryBlocks() const { return a.size.queryBlocks(kBackwardBlockM); }
-  RowBlocks keyBlocks() const { return a.size.keyBlocks(kBackwardBlockN); }
+  RowBlocks keyBlocks() const { return a.size.keyBlocks(a.blockN); }
   bool perRow() const { return biasStrides[2] != 0; }
   bool perKey() const { return biasStrides[3] != 0; }
   bool sharedByBatch() const { return biasStrides[0] == 0 && a.size.batchSize > 1; }
@@ -101,7 +101,7 @@ struct OptionGradients {
 
   int64_t tileIndex(const BackwardTile& tile, int64_t mBlock, int64_t nBlock) const {
     const int64_t b = biasStrides[0] ? tile.sequence.b : 0, h = biasStrides[1] ? tile.h : 0, heads = biasStrides[1] ? a.size.nHeads : 1;
-    return ((b * heads + h) * ceilDiv(a.size.seqlenQ, kBackwardBlockM) + mBlock) * ceilDiv(a.size.seqlenK, kBackwardBlockN) + nBlock;
+    return ((b * heads + h) * ceilDiv(a.size.seqlenQ, kBackwardBlockM) + mBlock) * ceilDiv(a.size.seqlenK, a.blockN) + nBlock;
   }
 
   // Heads that add to the same tile of dbias before this one: those that share it, come earlier in (b, h) and visit the tile.

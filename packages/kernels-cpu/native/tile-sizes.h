@@ -37,6 +37,15 @@ constexpr int kUnrollK = 1;
 constexpr int64_t kBlockM = 64;
 constexpr int64_t kBlockN = 256;
 
+// Tiles of attention's backward pass. A task's K and V, each in panels, K in rows too, and the sums of dK and dV take 5·kBackwardBlockN·D floats, 640 KiB of L2 at
+// head dimension 128. Against blocks of 128 keys, which are added to dQ twice as often: 3 to 6 % less time with 8 and 64 heads of 256 × 64 and × 128, 2 % at N 512, 1 to 4 %
+// beyond. Blocks have half as many keys where D + Dv are more than kBackwardDims, and where there would be fewer than kBackwardTasks tasks.
+// 128 query rows instead of 64 gained nothing, and lost 1 to 2 % at N 128.
+constexpr int64_t kBackwardBlockM = 64;
+constexpr int64_t kBackwardBlockN = 256;
+constexpr int64_t kBackwardDims = 256;
+constexpr int64_t kBackwardTasks = 8;
+
 // A head whose packed K and V take no more than this (an L2) is one task's alone, where each thread has several heads: 5 % less time than sharing what was
 // packed with 64 heads of 128 or 256 × 64, 1 to 2 % with 8 of 512 to 2048 × 64.
 constexpr int64_t kHeadFloats = 256 * 1024;

@@ -5,6 +5,7 @@ const keyPad = 64
 const dimPad = 16
 const blockM = 64
 const backwardBlockM = 64
+/** The smaller of the two sizes that the backward pass chooses from: the larger needs no more. */
 const backwardBlockN = 128
 
 /**

@@ -52,6 +52,7 @@ export function gridCases(sizes: Sizes): KernelCase[] {
     ...emptyRowCases(),
     ...splitCases(full),
     ...manyTilesCases(),
+    ...manyHeadsCases(),
     ...drawnCases(full ? 64 : 10),
   ]
 }
@@ -157,6 +158,16 @@ function manyTilesCases(): KernelCase[] {
     attention({ seqlenQ: 300, seqlenK: 300, nHeads: 1, nHeadsK: 1, headDim: 40, keys, options: { causal: true } }),
     attention({ seqlenQ: 2, seqlenK: 1500, nHeads: 2, nHeadsK: 1, headDim: 32, keys }),
   ])
+}
+
+/** So many heads that backends can afford to take more keys at once, and more keys than that. */
+function manyHeadsCases(): KernelCase[] {
+  return [
+    attention({ batchSize: 2, seqlenQ: 70, seqlenK: 300, nHeads: 4, nHeadsK: 2, headDim: 32 }),
+    attention({ batchSize: 2, seqlenQ: 150, seqlenK: 530, nHeads: 4, nHeadsK: 4, headDim: 32, options: { causal: true } }),
+    attention({ batchSize: 4, seqlenQ: 100, seqlenK: 270, nHeads: 2, nHeadsK: 2, headDim: 32, options: { windowSize: [90, 20] } }),
+    attention({ seqlenQ: 65, seqlenK: 257, nHeads: 8, nHeadsK: 8, headDim: 128, options: { softcap: 2 } }),
+  ]
 }
 
 /** Combinations of everything, drawn with a fixed seed. */

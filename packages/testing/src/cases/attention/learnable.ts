@@ -34,6 +34,7 @@ export function alibiCases(sizes: Sizes): KernelCase[] {
     alibi({ seqlenQ: 1, seqlenK: 300, nHeadsK: 4 }),
     alibi({ seqlenQ: 3, seqlenK: sizes === 'full' ? 4096 : 1024, nHeads: 2, nHeadsK: 1, options: { causal: true } }),
     alibi({ seqlenK: 700, nHeads: 2, nHeadsK: 1, keys: 'rising' }),
+    alibi({ batchSize: 2, seqlenK: 530, nHeadsK: 4, options: { causal: true } }),
     alibi({ headDim: 40, headDimV: 17 }),
     alibi({ seqlenQ: 5, seqlenK: 0 }),
     alibi({ options: { optionGradients: [] } }),
@@ -67,6 +68,7 @@ export function biasCases(sizes: Sizes): KernelCase[] {
   ]
   const chosen = sizes === 'full' ? axes : axes.filter((_, i) => i % 3 === 0)
   return [
+    bias({ axes: '1HQK' }, { seqlenK: 530, nHeadsK: 4 }),
     ...chosen.map((shape, i) => bias({ axes: shape }, { options: MASKS[i % MASKS.length] as AttentionOptions })),
     // Masks by −∞: single pairs, whole keys (padding), and rows that then see no key.
     bias({ axes: 'BHQK', hidden: 0.5 }),

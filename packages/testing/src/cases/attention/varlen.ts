@@ -53,6 +53,14 @@ export function varlenCases(sizes: Sizes): KernelCase[] {
       ],
       { keys: 'falling', options: { causal: true } },
     ),
+    varlen(
+      [
+        [65, 300],
+        [33, 530],
+        [70, 33],
+      ],
+      { nHeads: 4, nHeadsK: 2, options: { causal: true } },
+    ),
     // Nothing at all: no sequences, and sequences without rows.
     varlen([]),
     varlen([
