@@ -1,28 +1,18 @@
 import { type AttentionProblem, checkAttentionForward, isContiguous, type Kernels, type Tensor } from '@tilegrad/tensor'
 import type { KernelContext, Run, Texels } from '../kernel-context'
-import { type Constants, combinations, defineShader, type Shader } from '../shader'
+import { type Constants, combinations, defineShader, type Shader, type WgslFile } from '../shader'
 import text from '../shaders/attention-forward.wgsl'
+import groupsText from '../shaders/attention-forward-groups.wgsl'
 import subgroupsText from '../shaders/attention-forward-subgroups.wgsl'
 import mergeText from '../shaders/attention-merge.wgsl'
-import { attentionForwardLibraries, attentionForwardRowsLibraries } from '../shaders/libraries'
+import { attentionForwardGroupsLibraries, attentionForwardLibraries, attentionForwardRowsLibraries } from '../shaders/libraries'
 import type { WebGPUTensor } from '../tensor'
-import { attentionForwardEmulatedGroups, attentionForwardGroups, dispatchGroupsForward } from './attention-forward-groups'
 import { dispatchMatrixForward, type MatrixRows, matrixForward } from './attention-forward-subgroup-matrix'
 import { packRows } from './attention-pack-rows'
-import {
-  type Heads,
-  headParams,
-  headsOf,
-  isGeneral,
-  type Places,
-  pack,
-  planesOf,
-  type SharedBindings,
-  sharedBindings,
-} from './attention-problem'
-import { type ForwardTile, forwardTile, PLAIN_TILES, SOFTWARE_TILES, vectorsMade, vectorsOf } from './attention-tiles'
+import { type Heads, headParams, headsOf, isGeneral, type Places, planesOf, type SharedBindings, sharedBindings } from './attention-problem'
+import { type ForwardTile, forwardTile, GROUP_TILES, PLAIN_TILES, SOFTWARE_TILES, tileConstants, tileVariants } from './attention-tiles'
 
-/** Of q and v in fours, and of out, or of its parts when keys are split. Packed q and v are f32. */
+/** Of q, k and v in fours, and of out, or of its parts when keys are split. Copies of q, k and v are f32. */
 const TYPES = [
   ['f32', 'f32'],
   ['f16', 'f16'],
@@ -30,23 +20,24 @@ const TYPES = [
   ['f16', 'f32'],
 ] as const
 
-function constantsOf([element, OutElement]: readonly [string, string], GENERAL: boolean, tile: ForwardTile, VECTORS: number): Constants {
-  return { Vector: `vec4<${element}>`, OutElement, GENERAL, ...tile.constants, VECTORS }
-}
+const typesOf = (element: string, OutElement: string, GENERAL: boolean): Constants => ({ Vector: `vec4<${element}>`, OutElement, GENERAL })
 
-const variantsOf = (tiles: readonly ForwardTile[]) =>
-  TYPES.flatMap((types) =>
+function define(name: string, wgsl: string, tiles: readonly ForwardTile[], libraries: readonly WgslFile[]): Shader {
+  const variants = TYPES.flatMap(([element, out]) =>
     [false, true].flatMap((general) =>
-      tiles.flatMap((tile) => vectorsMade(tile).map((vectors) => constantsOf(types, general, tile, vectors))),
+      tiles.flatMap((tile) => tileVariants(tile).map((constants) => ({ ...typesOf(element, out, general), ...constants }))),
     ),
   )
-
-/** By variant; that of `subgroups` has a dispatcher of its own. */
-const shaders = {
-  plain: defineShader('attention-forward', text, variantsOf(PLAIN_TILES), attentionForwardLibraries),
-  software: defineShader('attention-forward-subgroups', subgroupsText, variantsOf(SOFTWARE_TILES), attentionForwardRowsLibraries),
+  return defineShader(name, wgsl, variants, libraries)
 }
-export const attentionForwardShaders = [...Object.values(shaders), attentionForwardGroups, attentionForwardEmulatedGroups]
+
+const shaders = {
+  plain: define('attention-forward', text, PLAIN_TILES, attentionForwardLibraries),
+  software: define('attention-forward-subgroups', subgroupsText, SOFTWARE_TILES, attentionForwardRowsLibraries),
+  subgroups: define('attention-forward-groups', groupsText, GROUP_TILES, attentionForwardGroupsLibraries(false)),
+  emulated: define('attention-forward-groups', groupsText, GROUP_TILES, attentionForwardGroupsLibraries(true)),
+}
+export const attentionForwardShaders = Object.values(shaders)
 export const attentionMerge = defineShader('attention-merge', mergeText, combinations({ OutElement: ['f32', 'f16'] }))
 
 /** Attention in shaders/attention-forward.wgsl, or by the variants of it that a device has the features for. */
@@ -65,11 +56,10 @@ export function attentionForwardKernels(ctx: KernelContext): Pick<Kernels, 'atte
 
 /** q, k and v as a kernel reads them: where they lie, or in copies. */
 interface Operands {
-  /** Of q, and where they are no textures of v. */
+  /** Of q, and where they are no textures of k and v. */
   readonly element: 'f32' | 'f16'
   readonly q: Places
-  /** Undefined where k is in planes (shaders/attention-pack.wgsl). */
-  readonly k: Places | undefined
+  readonly k: Places
   readonly v: Places
   readonly bindings: Run['bindings']
 }
@@ -104,13 +94,8 @@ function planOf(ctx: KernelContext, problem: AttentionProblem, q: Tensor, k: Ten
     return { tile: { blockM: matrix.blockM, variant: 'plain' }, enqueue }
   }
   const tile = forwardTile(ctx, problem, elementOf(ctx, problem, { q, k, v }))
-  if (tile.variant === 'subgroups') {
-    const rows = rowsOf(ctx, problem, { q, k, v })
-    return { tile, enqueue: (...into) => dispatchGroupsForward(ctx, problem, tile, rows, ...into) }
-  }
-  const { variant } = tile
-  const operands = variant === 'software' ? inTextures(ctx, problem, q, k, v) : operandsOf(ctx, problem, q, k, v)
-  return { tile, enqueue: (...into) => dispatch(ctx, problem, shaders[variant], tile, operands, ...into) }
+  const operands = tile.variant === 'software' ? inTextures(ctx, problem, q, k, v) : operandsOf(ctx, problem, { q, k, v })
+  return { tile, enqueue: (...into) => dispatch(ctx, problem, tile, operands, ...into) }
 }
 
 type QKV = Readonly<Record<'q' | 'k' | 'v', Tensor>>
@@ -142,22 +127,9 @@ function inFours(headDim: number, headDimV: number, tensors: readonly Heads[]): 
   )
 }
 
-function operandsOf(ctx: KernelContext, problem: AttentionProblem, q: Tensor, k: Tensor, v: Tensor): Operands {
-  const { totalQ, totalK, seqlenQ, seqlenK, nHeadsK, headDim, headDimV, dtype } = problem
-  const [queries, keys] = [
-    { seqlen: seqlenQ, rows: totalQ },
-    { seqlen: seqlenK, rows: totalK },
-  ]
-  const planes = planesOf(headDim)
-  const packedK = totalK === 0 ? ctx.placeholder : ctx.temporary([nHeadsK, planes, totalK, 4])
-  if (totalK > 0) pack(ctx, k, keys, packedK as WebGPUTensor, 0, planes)
-  const [qHeads, vHeads] = [headsOf(ctx, q), headsOf(ctx, v)]
-  if (inFours(headDim, headDimV, [qHeads, vHeads]) || totalK === 0) return operandsIn(dtype as 'f32' | 'f16', qHeads, vHeads, packedK)
-  return operandsIn('f32', packedHeads(ctx, q, queries), packedHeads(ctx, v, keys), packedK)
-}
-
-function operandsIn(element: 'f32' | 'f16', q: Heads, v: Heads, packedK: Tensor): Operands {
-  return { element, q, k: undefined, v, bindings: { q, packedK, v } }
+function operandsOf(ctx: KernelContext, problem: AttentionProblem, tensors: QKV): Operands {
+  const { element, ...rows } = rowsOf(ctx, problem, tensors)
+  return { element, ...rows, bindings: rows }
 }
 
 function inTextures(ctx: KernelContext, problem: AttentionProblem, q: Tensor, k: Tensor, v: Tensor): Operands {
@@ -203,7 +175,6 @@ function packedHeads(ctx: KernelContext, tensor: Tensor, { seqlen, rows }: { rea
 function dispatch(
   ctx: KernelContext,
   problem: AttentionProblem,
-  shader: Shader,
   tile: ForwardTile,
   { element, q, k, v, bindings: operands }: Operands,
   { params, ...bindings }: SharedBindings,
@@ -216,9 +187,9 @@ function dispatch(
   const most = Math.floor(ctx.limits.maxComputeWorkgroupsPerDimension / nSplits)
   for (let firstBatch = 0; firstBatch < batchSize; firstBatch += most) {
     ctx.run({
-      shader,
+      shader: shaders[tile.variant === 'subgroups' && ctx.subgroupSizes?.emulated ? 'emulated' : tile.variant],
       entry: 'attentionForward',
-      constants: constantsOf([element, out.dtype], isGeneral(problem), tile, vectorsOf(tile, problem)),
+      constants: { ...typesOf(element, out.dtype, isGeneral(problem)), ...tileConstants(tile, { ...problem, element }) },
       bindings: { ...operands, ...bindings, out, lse },
       params: {
         ...params,

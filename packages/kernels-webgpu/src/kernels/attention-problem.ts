@@ -1,11 +1,8 @@
 import type { AttentionProblem, BlockMask, Tensor } from '@tilegrad/tensor'
 import type { KernelContext, View } from '../kernel-context'
-import { combinations, defineShader } from '../shader'
+import { defineShader } from '../shader'
 import headsText from '../shaders/attention-heads.wgsl'
-import packText from '../shaders/attention-pack.wgsl'
-import type { WebGPUTensor } from '../tensor'
 
-export const attentionPack = defineShader('attention-pack', packText, combinations({ Element: ['f32', 'f16'] }))
 export const attentionHeads = defineShader('attention-heads', headsText, [{}])
 
 /** Four neighbouring elements: what packed rows are made of. */
@@ -39,41 +36,6 @@ export function headParams(name: 'Q' | 'K' | 'V', heads: Places | undefined): Pa
     [`rowStride${name}`]: rowStride,
     [`headStride${name}`]: headStride,
   }
-}
-
-/** Writes rows as planes of shaders/attention-pack.wgsl into `packed` [H, planesOfHead, rows, 4], from plane `firstPlane` of each head on. */
-export function pack(
-  ctx: KernelContext,
-  tensor: Tensor,
-  { seqlen, rows }: { readonly seqlen: number; readonly rows: number },
-  packed: WebGPUTensor,
-  firstPlane: number,
-  planesOfHead: number,
-): void {
-  const [nHeads, headDim] = tensor.shape.slice(-2) as [number, number]
-  const heads = headsOf(ctx, tensor)
-  const [x, y] = ctx.grid(Math.ceil(rows / 64))
-  ctx.run({
-    shader: attentionPack,
-    entry: 'attentionPack',
-    constants: { Element: tensor.dtype },
-    bindings: { x: heads, packed },
-    params: {
-      rows,
-      seqlen: tensor.shape.length === 3 ? rows : seqlen,
-      nHeads,
-      headDim,
-      planes: planesOf(headDim),
-      start: heads.start,
-      batchStride: heads.batchStride,
-      rowStride: heads.rowStride,
-      headStride: heads.headStride,
-      firstPlane,
-      planesOfHead,
-      grid: x,
-    },
-    workgroups: [x, y, nHeads],
-  })
 }
 
 /** Whether a problem has more than a scale and a band: what the variants with GENERAL do. */

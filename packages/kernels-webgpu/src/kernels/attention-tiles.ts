@@ -17,13 +17,13 @@ export interface ForwardTile {
   readonly columns: number
   /** By the prelude's names. */
   readonly constants: Constants
-  /** Bytes of workgroup memory; those of `subgroups` depend on the head dim too: see groupMemory. */
-  readonly memory: number
+  /** Bytes of workgroup memory, but for q, by bytes of an element and `VECTORS`. */
+  readonly memory: (bytes: number, vectors: number) => number
   readonly invocations: number
 }
 
-/** @param stage vectors of K or V that workgroup memory holds at a time @param qPlanes head dims in fours that the Q tile has room for, 0: it is read where it lies */
-function plainTile(blockM: number, blockN: number, stage: number, qPlanes: number): ForwardTile {
+/** @param stage vectors of K or V that workgroup memory holds at a time */
+function plainTile(blockM: number, blockN: number, stage: number): ForwardTile {
   const [across, down] = [blockN / 4, blockM / 4]
   return {
     name: `plain-${blockM}x${blockN}`,
@@ -32,8 +32,8 @@ function plainTile(blockM: number, blockN: number, stage: number, qPlanes: numbe
     leastRows: blockM / 2 + 1,
     blockN,
     columns: 4 * across,
-    constants: { BLOCK_M: blockM, BLOCK_N: blockN, STAGE: stage, Q_PLANES: qPlanes },
-    memory: 16 * (stage + Math.max(1, 4 * qPlanes * down) + across * blockM + across * down),
+    constants: { BLOCK_M: blockM, BLOCK_N: blockN, STAGE: stage },
+    memory: (bytes) => 4 * bytes * stage + 16 * (across * blockM + across * down),
     invocations: across * down,
   }
 }
@@ -48,7 +48,7 @@ function softwareTile(lanes: number, rows: number): ForwardTile {
     blockN: 4 * lanes,
     columns: 4 * lanes,
     constants: { SUBGROUPS: true, LANES: lanes, QUADS: rows / 4 },
-    memory: 0,
+    memory: () => 0,
     invocations: lanes,
   }
 }
@@ -67,42 +67,62 @@ function groupTile(lanes: number, rows: number, leastRows: number): ForwardTile 
     blockN: 4 * lanes,
     columns: 4 * lanes,
     constants: { SUBGROUPS: true, LANES: lanes, WORKGROUP: GROUPS_WORKGROUP, BLOCK_M: blockM, ROWS: rows },
-    memory: 0,
+    memory: (bytes, vectors) => bytes * 2 * 4 * lanes * vectors * 4 * lanes,
     invocations: GROUPS_WORKGROUP,
   }
 }
 
 /**
- * Tiles of shaders/attention-forward-groups.wgsl. An invocation has, of every row of its group, 4 scores and 4·VECTORS elements of O in registers: at most MOST_SUMS. Maxima
- * and sums add two a row, what is fetched 4·VECTORS·(4·lanes)²/(4·workgroup) (16 at D 64; half of it in f16), the operands at hand 20, places some 15:
- * 170 in all for 128 rows at D 64, 105 for 64 rows, 135 for 64 rows at D 128. More rows for each vector that is read from workgroup memory,
- * with fewer invocations to hide its latency: which is the better is for tuneAttention to measure.
+ * Tiles of shaders/attention-forward-groups.wgsl. Of every row of its group an invocation has 4 scores and 4·VECTORS elements of O in registers, at most MOST_SUMS in all, and two of
+ * the maximum and the sum; besides, lanes²·VECTORS/8 elements that are fetched (16 at D 64; half as many registers in f16), some 20 of operands at hand
+ * and 15 of places: 170 for 128 rows at D 64, 105 for 64 rows, 140 for 64 rows at D 128. More rows get more out of each vector that is read from workgroup memory,
+ * and leave room for fewer invocations to hide its latency: which is the better is for tuneAttention to measure. Groups of 4 lanes are for
+ * what has no subgroups of 8.
  */
 export const GROUP_TILES: readonly ForwardTile[] = [groupTile(8, 8, 1024), groupTile(8, 4, 33), groupTile(8, 2, 17), groupTile(4, 2, 17)]
 
 /** Registers of an invocation of `subgroups` that hold S and O: with more, compilers for GPUs spill, or leave room for too few invocations. */
 const MOST_SUMS = 96
 
-/** Workgroup memory that `subgroups` takes for q as well: with more, too few workgroups share a multiprocessor. */
-const MOST_WITH_Q = 32768
-
-/** Bytes of workgroup memory of a tile of `subgroups`: K and V of its keys, and Q of its rows where these are staged too. */
-function groupMemory({ blockM, blockN, columns }: ForwardTile, vectors: number, element: 'f32' | 'f16', withQ: boolean): number {
-  return (element === 'f16' ? 2 : 4) * (2 * blockN + Number(withQ) * blockM) * vectors * columns
-}
-
-/** Whether a tile of `subgroups` stages q. */
-export function stagesQ(ctx: KernelContext, tile: ForwardTile, vectors: number, element: 'f32' | 'f16'): boolean {
-  return groupMemory(tile, vectors, element, true) <= Math.min(MOST_WITH_Q, ctx.limits.maxComputeWorkgroupStorageSize)
-}
-
 /** From the best to the least demanding. */
 export const PLAIN_TILES: readonly ForwardTile[] = [
-  plainTile(64, 32, 512, 0),
-  plainTile(32, 32, 512, 0),
-  plainTile(16, 32, 512, 0),
-  plainTile(4, 128, 512, 0),
+  plainTile(64, 32, 512),
+  plainTile(32, 32, 512),
+  plainTile(16, 32, 512),
+  plainTile(4, 128, 512),
 ]
+
+/** Workgroup memory up to which q is staged as well, what every device has: with more, too few workgroups share a multiprocessor. Else q is read where it lies. */
+const MOST_WITH_Q = 16384
+
+const bytesOf = (element: 'f32' | 'f16' = 'f32') => (element === 'f16' ? 2 : 4)
+
+/** Head dims in fours that a tile can have room for in staged q: beside 0, those that fit in some element. */
+function qPlanesMade(tile: ForwardTile, vectors: number): number[] {
+  if (tile.variant === 'software') return [0]
+  const all = tile.variant === 'plain' ? [16, 32, 64] : [(vectors * tile.columns) / 4]
+  return [0, ...all.filter((planes) => withQ(tile, vectors, planes, 2) <= MOST_WITH_Q)]
+}
+
+const withQ = (tile: ForwardTile, vectors: number, planes: number, bytes: number) =>
+  tile.memory(bytes, vectors) + 4 * bytes * planes * tile.blockM
+
+/** A tile's constants for a number of vectors and of staged planes of q. */
+function constantsWith(tile: ForwardTile, VECTORS: number, Q_PLANES: number): Constants {
+  return tile.variant === 'software' ? { ...tile.constants, VECTORS } : { ...tile.constants, VECTORS, Q_PLANES }
+}
+
+/** Every set of constants that a tile is compiled with. */
+export function tileVariants(tile: ForwardTile): Constants[] {
+  return vectorsMade(tile).flatMap((vectors) => qPlanesMade(tile, vectors).map((planes) => constantsWith(tile, vectors, planes)))
+}
+
+/** Those for a call. */
+export function tileConstants(tile: ForwardTile, shape: ForwardShape): Constants {
+  const vectors = vectorsOf(tile, shape)
+  const fits = (planes: number) => 4 * planes >= shape.headDim && withQ(tile, vectors, planes, bytesOf(shape.element)) <= MOST_WITH_Q
+  return constantsWith(tile, vectors, qPlanesMade(tile, vectors).find(fits) ?? 0)
+}
 
 /** Sizes of subgroups that they are made for: the ones of adapters in software. */
 export const SOFTWARE_TILES: readonly ForwardTile[] = [4, 8].flatMap((lanes) => [32, 16, 8, 4].map((rows) => softwareTile(lanes, rows)))
@@ -144,15 +164,14 @@ const FEW_ROWS = 16
 
 /** The tiles that can do a call on a device, the preferred one first. */
 export function forwardTiles(ctx: KernelContext, shape: ForwardShape): ForwardTile[] {
-  const { seqlenQ, element = 'f32', blockMask } = shape
+  const { seqlenQ, element, blockMask } = shape
   const { limits } = ctx
   const { min, max } = (ctx.features.has('subgroups') && ctx.subgroupSizes) || { min: 0, max: 0 }
   const fits = (tile: ForwardTile) => {
     const vectors = vectorsOf(tile, shape)
-    const memory = tile.variant === 'subgroups' ? groupMemory(tile, vectors, element, false) : tile.memory
     return (
       (tile.variant !== 'software' || texelsOfKeys(shape) <= ctx.mostTexels) &&
-      memory <= limits.maxComputeWorkgroupStorageSize &&
+      tile.memory(bytesOf(element), vectors) <= limits.maxComputeWorkgroupStorageSize &&
       tile.invocations <= limits.maxComputeInvocationsPerWorkgroup &&
       vectorsMade(tile).includes(vectors) &&
       // A block of rows lies within one of the mask's.

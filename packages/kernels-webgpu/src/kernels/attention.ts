@@ -21,7 +21,7 @@ import { attentionForwardByEmulatedMatrix, attentionForwardBySubgroupMatrix } fr
 import { attentionInspection, attentionInspectionKernels, attentionRows } from './attention-inspection'
 import { attentionPackRows } from './attention-pack-rows'
 import { attentionInPieces } from './attention-pieces'
-import { attentionHeads, attentionPack } from './attention-problem'
+import { attentionHeads } from './attention-problem'
 
 type AttentionKernel = 'attentionForward' | 'attentionBackward' | 'attentionRows' | 'attentionColumnSums' | 'attentionTopK'
 
@@ -46,7 +46,6 @@ export const attentionShaders: readonly Shader[] = [
   attentionHeads,
   attentionInspection,
   attentionMerge,
-  attentionPack,
   attentionPackRows,
   attentionRows,
 ]

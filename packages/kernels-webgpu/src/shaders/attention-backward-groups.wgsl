@@ -84,7 +84,7 @@ fn addWeighted(sums: Sums, weightsOfLane: Pairs, begin: u32, lane: u32) -> Sums 
     for (var r = 0u; r < ROWS; r++) {
       ofRow[r] = weights[r].x;
     }
-    for (var distance = 0u; distance < LANES; distance++) {
+    for (var distance = 0u; distance < distances(); distance++) {
       let at = begin + placeInStage(4u * (lane ^ distance), lane) + e * ROW_VECTORS;
       let weight = flipped(ofRow, distance);
       for (var c = 0u; c < VECTORS; c++) {

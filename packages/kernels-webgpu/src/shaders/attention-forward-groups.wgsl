@@ -27,8 +27,8 @@ const ROW_GROUPS = BLOCK_M / ROWS;
 const TILE = BLOCK_N * ROW_VECTORS;
 const FETCHES = (TILE + WORKGROUP - 1) / WORKGROUP;
 
-/// K, then V: rows of lanes.wgsl. Then q, if Q_STAGED, else it is read where it lies.
-var<workgroup> stage: array<Vector, 2 * TILE + select(0, BLOCK_M * ROW_VECTORS, Q_STAGED)>;
+/// K, then V: rows of lanes.wgsl. Then q, if there are Q_PLANES, which are ROW_VECTORS; else it is read where it lies.
+var<workgroup> stage: array<Vector, 2 * TILE + BLOCK_M * Q_PLANES>;
 
 /// Vectors on their way into the stage.
 alias Fetched = array<Vector, FETCHES>;
@@ -138,7 +138,7 @@ fn attentionForward(
   let lane = member.lane;
   let groups = wholeGroups();
   // 1. load the Q tile
-  if (Q_STAGED) {
+  if (Q_PLANES > 0) {
     for (var at = local; at < BLOCK_M * ROW_VECTORS; at += WORKGROUP) {
       let row = at / ROW_VECTORS;
       let vector = at % ROW_VECTORS;
@@ -191,7 +191,7 @@ fn attentionForward(
         ));
         for (var r = 0u; r < ROWS; r++) {
           var q4: vec4f;
-          if (Q_STAGED) {
+          if (Q_PLANES > 0) {
             q4 = vec4f(stage[placeOfQ(own * ROWS + r, plane)]);
           } else {
             q4 = vec4f(q[qHead + u32(min(i + i32(r), lastRow)) * (params.rowStrideQ / 4u) + plane]);
@@ -235,7 +235,7 @@ fn attentionForward(
         for (var r = 0u; r < ROWS; r++) {
           ofKey[r] = s[r].x;
         }
-        for (var distance = 0u; distance < LANES; distance++) {
+        for (var distance = 0u; distance < distances(); distance++) {
           let at = TILE + placeInStage(4u * (lane ^ distance), lane) + e * ROW_VECTORS;
           let p = flipped(ofKey, distance);
           for (var c = 0u; c < VECTORS; c++) {

@@ -5,10 +5,10 @@
 // phase the same rows and VECTORS·4 columns of V: 16 multiply-adds for every two vectors that it loads. Invocations are numbered (x, y), x along keys and
 // columns, y along rows; the rows of one are DOWN apart, and what it loads lies next to what its neighbours load: no bank conflicts.
 //
-// FLOPs: 2·Sq·Sk·(D + Dv) per head. Bytes: K and V once for BLOCK_M rows, everything else once. Four barriers a tile where the stage holds K and V of a tile.
+// FLOPs: 2·Sq·Sk·(D + Dv) per head. Bytes: K and V once for BLOCK_M rows, q once a tile unless it is staged too, everything else once. Four barriers a tile where the stage holds K and V of a tile.
 
 @group(0) @binding(0) var<storage, read> q: array<Vector>;
-@group(0) @binding(1) var<storage, read> packedK: array<vec4f>;
+@group(0) @binding(1) var<storage, read> k: array<Vector>;
 @group(0) @binding(2) var<storage, read> v: array<Vector>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 /// ALiBi's slopes [B, Hq], then sinks [Hq].
@@ -27,14 +27,18 @@ const ROW_VECTORS = VECTORS * ACROSS;
 const STAGE_PLANES = STAGE / BLOCK_N;
 const STAGE_QUADS = STAGE / (4 * ROW_VECTORS);
 
-/// K: [planes][4][ACROSS], key 4·x + e of the tile at (e, x); V: [keys][ROW_VECTORS].
-var<workgroup> stage: array<vec4f, STAGE>;
-/// [Q_PLANES][4][DOWN], row r·DOWN + y at (r, y). Without planes q is read where it lies.
-var<workgroup> qTile: array<vec4f, max(1, 4 * Q_PLANES * DOWN)>;
+/// K: [planes][4][ACROSS], placed by placeOfKey; V: [keys][ROW_VECTORS]. Then q: [Q_PLANES][4][DOWN], row r·DOWN + y at (r, y); without planes it is read where it lies.
+var<workgroup> stage: array<Vector, STAGE + 4 * Q_PLANES * DOWN>;
 /// [ACROSS][4][DOWN]: probabilities of four neighbouring keys.
 var<workgroup> pTile: array<vec4f, ACROSS * BLOCK_M>;
 /// [ACROSS][DOWN]: what an invocation has found of its four rows.
 var<workgroup> partials: array<vec4f, WORKGROUP>;
+
+/// Where plane `plane` of key 4·x + e of a tile is staged: permuted by plane, so that neither the invocations that own keys nor those that bring neighbouring planes of a
+/// key meet in a bank.
+fn placeOfKey(plane: u32, e: u32, x: u32) -> u32 {
+  return plane * BLOCK_N + e * ACROSS + (x ^ (plane % 8u));
+}
 
 @compute @workgroup_size(WORKGROUP)
 fn attentionForward(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
@@ -56,13 +60,13 @@ fn attentionForward(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invo
   // Places of this invocation's rows of q and of the head's keys and values, in vectors.
   let qHead = headOf(params.startQ, params.batchStrideQ, params.rowStrideQ, params.headStrideQ, b, sequence.beginQ, h) / 4u;
   let qAt = qHead + vec4u(min(rows, vec4i(sequence.seqlenQ - 1))) * (params.rowStrideQ / 4u);
-  let kHead = hk * params.planes * params.totalK + u32(sequence.beginK);
+  let kHead = headOf(params.startK, params.batchStrideK, params.rowStrideK, params.headStrideK, b, sequence.beginK, hk) / 4u;
   let vHead = headOf(params.startV, params.batchStrideV, params.rowStrideV, params.headStrideV, b, sequence.beginK, hk) / 4u;
   // 1. load the Q tile
   if (Q_PLANES > 0) {
     for (var plane = x; plane < params.planes; plane += ACROSS) {
       for (var r = 0u; r < 4u; r++) {
-        qTile[(4u * plane + r) * DOWN + y] = vec4f(q[qAt[r] + plane]);
+        stage[STAGE + (4u * plane + r) * DOWN + y] = q[qAt[r] + plane];
       }
     }
   }
@@ -82,18 +86,27 @@ fn attentionForward(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invo
       for (var first = 0u; first < params.planes; first += STAGE_PLANES) {
         workgroupBarrier();
         let planes = min(STAGE_PLANES, params.planes - first);
-        for (var i = local; i < planes * BLOCK_N; i += WORKGROUP) {
-          let key = keyBegin + i32(4u * (i % ACROSS) + i % BLOCK_N / ACROSS);
-          stage[i] = packedK[kHead + (first + i / BLOCK_N) * params.totalK + u32(min(key, sequence.seqlenK - 1))];
+        for (var i = local; i < STAGE_PLANES * BLOCK_N; i += WORKGROUP) {
+          let n = i / STAGE_PLANES;
+          let plane = i % STAGE_PLANES;
+          if (plane < planes) {
+            let key = u32(min(keyBegin + i32(n), sequence.seqlenK - 1));
+            stage[placeOfKey(plane, n % 4u, n / 4u)] = k[kHead + key * (params.rowStrideK / 4u) + first + plane];
+          }
         }
         workgroupBarrier();
         for (var plane = 0u; plane < planes; plane++) {
-          let at = plane * BLOCK_N + x;
-          let k4 = transpose(mat4x4f(stage[at], stage[at + ACROSS], stage[at + 2u * ACROSS], stage[at + 3u * ACROSS]));
+          let at = placeOfKey(plane, 0u, x);
+          let k4 = transpose(mat4x4f(
+            vec4f(stage[at]),
+            vec4f(stage[at + ACROSS]),
+            vec4f(stage[at + 2u * ACROSS]),
+            vec4f(stage[at + 3u * ACROSS]),
+          ));
           for (var r = 0u; r < 4u; r++) {
             var q4: vec4f;
             if (Q_PLANES > 0) {
-              q4 = qTile[(4u * (first + plane) + r) * DOWN + y];
+              q4 = vec4f(stage[STAGE + (4u * (first + plane) + r) * DOWN + y]);
             } else {
               q4 = vec4f(q[qAt[r] + first + plane]);
             }
@@ -145,7 +158,7 @@ fn attentionForward(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invo
         for (var i = local; i < count * 4u * ROW_VECTORS; i += WORKGROUP) {
           let key = keyBegin + i32(4u * first + i / ROW_VECTORS);
           let vector = min(i % ROW_VECTORS, params.planesV - 1u);
-          stage[i] = vec4f(v[vHead + u32(min(key, sequence.seqlenK - 1)) * (params.rowStrideV / 4u) + vector]);
+          stage[i] = v[vHead + u32(min(key, sequence.seqlenK - 1)) * (params.rowStrideV / 4u) + vector];
         }
         workgroupBarrier();
         for (var quad = 0u; quad < count; quad++) {
@@ -157,7 +170,12 @@ fn attentionForward(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invo
           );
           for (var c = 0u; c < VECTORS; c++) {
             let at = 4u * quad * ROW_VECTORS + c * ACROSS + x;
-            let v4 = mat4x4f(stage[at], stage[at + ROW_VECTORS], stage[at + 2u * ROW_VECTORS], stage[at + 3u * ROW_VECTORS]);
+            let v4 = mat4x4f(
+              vec4f(stage[at]),
+              vec4f(stage[at + ROW_VECTORS]),
+              vec4f(stage[at + 2u * ROW_VECTORS]),
+              vec4f(stage[at + 3u * ROW_VECTORS]),
+            );
             for (var r = 0u; r < 4u; r++) {
               o[c][r] = addRow(o[c][r], p4[r], v4);
             }

@@ -1,8 +1,8 @@
 // The functions of subgroup.wgsl by way of workgroup memory, for tests: subgroups of 64, none of them full, and in no order that local_invocation_index would tell.
-// Of every 64 ids four, from GAP on, have no invocation, so that a group of lanes is not whole.
+// Of every 64 ids four, from GAP on, have no invocation, so that two groups of lanes are not whole.
 
 const SIZE = 64u;
-const GAP = 20u;
+const GAP = 22u;
 const ACTIVE = SIZE - 4u;
 const SUBGROUPS_OF_WORKGROUP = (WORKGROUP + ACTIVE - 1) / ACTIVE;
 
@@ -28,6 +28,11 @@ fn activeLanes() -> vec4u {
     bits[lane / 32u] |= 1u << (lane % 32u);
   }
   return bits;
+}
+
+/// Not a constant: each exchange in an unrolled loop would take compilers long.
+fn distances() -> u32 {
+  return min(u32(LANES), place + LANES);
 }
 
 fn flipped(x: PerRow, mask: u32) -> PerRow {

@@ -10,6 +10,11 @@ fn activeLanes() -> vec4u {
   return subgroupBallot(true);
 }
 
+/// Of the lanes of a group, from one to itself and the others.
+fn distances() -> u32 {
+  return LANES;
+}
+
 /// The x of the lane whose number differs by the bits of `mask`, which is the same in all lanes.
 fn flipped(x: PerRow, mask: u32) -> PerRow {
   var other: PerRow;
