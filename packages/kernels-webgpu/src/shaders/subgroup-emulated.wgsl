@@ -32,7 +32,7 @@ fn activeLanes() -> vec4u {
 
 /// Not a constant: each exchange in an unrolled loop would take compilers long.
 fn distances() -> u32 {
-  return min(u32(LANES), place + LANES);
+  return LANES * params.workgroup / WORKGROUP;
 }
 
 fn flipped(x: PerRow, mask: u32) -> PerRow {
