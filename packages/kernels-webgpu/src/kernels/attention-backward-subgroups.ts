@@ -1,4 +1,3 @@
-import { isContiguous, type Tensor } from '@tilegrad/tensor'
 import type { KernelContext, Texels } from '../kernel-context'
 import { defineShader } from '../shader'
 import text from '../shaders/attention-backward-subgroups.wgsl'
@@ -6,8 +5,9 @@ import { attentionBackwardLibraries, texelsWgsl } from '../shaders/libraries'
 import type { WebGPUTensor } from '../tensor'
 import type { Call } from './attention-backward'
 import { SOFTWARE_TILES, type SoftwareTile } from './attention-backward-plan'
-import { packRows, unpackRows } from './attention-pack-rows'
+import { unpackRows } from './attention-pack-rows'
 import { headParams, isGeneral, planesOf, type SharedBindings } from './attention-problem'
+import { rowTexels } from './attention-texels'
 
 export const attentionBackwardSubgroups = defineShader(
   'attention-backward-subgroups',
@@ -21,17 +21,6 @@ const ENOUGH_WORKGROUPS = 8
 /** ROW_BLOCK of the shader, of one set of keys: no more turns than blocks of rows. */
 const ROW_BLOCK = 64
 
-/** Rows of a tensor, f32 and in whole vectors, in a texture: the tensor itself where it is such, else of a packed copy. */
-function rowTexels(ctx: KernelContext, tensor: Tensor, rows: number, seqlen: number): Texels {
-  const { shape, strides, dtype, byteOffset } = tensor as WebGPUTensor
-  const [nHeads, headDim] = shape.slice(-2) as [number, number]
-  if (dtype === 'f32' && headDim % 4 === 0 && byteOffset % 16 === 0 && isContiguous(shape, strides)) return ctx.texels(tensor)
-  const vectors = planesOf(headDim)
-  const packed = ctx.temporary([rows, nHeads, vectors, 4])
-  packRows(ctx, tensor, packed, { rows, seqlen, vectors, firstVector: 0, heads: 'inside' })
-  return ctx.texels(packed)
-}
-
 /** dQ, dK and dV. @returns [B, Hq, parts], what turns and key blocks give to the gradient of their head's slope */
 export function sumBySubgroups(
   ctx: KernelContext,
@@ -43,8 +32,8 @@ export function sumBySubgroups(
   const { problem } = call
   const { batchSize, nHeads, nHeadsK, seqlenQ, seqlenK, totalQ, totalK, headDim, headDimV } = problem
   const { bias, tables } = shared
-  const [q, dout] = [call.q, call.dout].map((tensor) => rowTexels(ctx, tensor, totalQ, seqlenQ)) as [Texels, Texels]
-  const [k, v] = [call.k, call.v].map((tensor) => rowTexels(ctx, tensor, totalK, seqlenK)) as [Texels, Texels]
+  const [q, dout] = [call.q, call.dout].map((tensor) => rowTexels(ctx, tensor, totalQ, seqlenQ).texels) as [Texels, Texels]
+  const [k, v] = [call.k, call.v].map((tensor) => rowTexels(ctx, tensor, totalK, seqlenK).texels) as [Texels, Texels]
   // Gradients are summed where they end up, if they are rows of whole vectors in f32.
   const sumsOf = (tensor: WebGPUTensor, rows: number, heads: number, vectors: number) =>
     tensor.dtype === 'f32' && tensor.shape.at(-1) === 4 * vectors ? tensor : ctx.temporary([rows, heads, vectors, 4])

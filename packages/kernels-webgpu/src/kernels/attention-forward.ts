@@ -1,5 +1,5 @@
-import { type AttentionProblem, checkAttentionForward, isContiguous, type Kernels, type Tensor } from '@tilegrad/tensor'
-import type { KernelContext, Run, Texels } from '../kernel-context'
+import { type AttentionProblem, checkAttentionForward, type Kernels, type Tensor } from '@tilegrad/tensor'
+import type { KernelContext, Run } from '../kernel-context'
 import { type Constants, combinations, defineShader, type Shader, type WgslFile } from '../shader'
 import text from '../shaders/attention-forward.wgsl'
 import groupsText from '../shaders/attention-forward-groups.wgsl'
@@ -10,6 +10,7 @@ import type { WebGPUTensor } from '../tensor'
 import { dispatchMatrixForward, type MatrixRows, matrixForward } from './attention-forward-subgroup-matrix'
 import { packRows } from './attention-pack-rows'
 import { type Heads, headParams, headsOf, isGeneral, type Places, planesOf, type SharedBindings, sharedBindings } from './attention-problem'
+import { rowTexels } from './attention-texels'
 import { type ForwardTile, forwardTile, GROUP_TILES, PLAIN_TILES, SOFTWARE_TILES, tileConstants, tileVariants } from './attention-tiles'
 
 /** Of q, k and v in fours, and of out, or of its parts when keys are split. Copies of q, k and v are f32. */
@@ -134,14 +135,10 @@ function operandsOf(ctx: KernelContext, problem: AttentionProblem, tensors: QKV)
 
 function inTextures(ctx: KernelContext, problem: AttentionProblem, q: Tensor, k: Tensor, v: Tensor): Operands {
   const { totalQ, totalK, seqlenQ, seqlenK, headDim, dtype } = problem
-  const [queries, keys] = [
-    { seqlen: seqlenQ, rows: totalQ },
-    { seqlen: seqlenK, rows: totalK },
-  ]
   const own = headsOf(ctx, q)
   const inPlace = inFours(headDim, headDim, [own])
-  const qHeads = inPlace ? own : packedHeads(ctx, q, queries)
-  const [kPlaces, vPlaces] = [texelsOf(ctx, k, keys), texelsOf(ctx, v, keys)]
+  const qHeads = inPlace ? own : packedHeads(ctx, q, { seqlen: seqlenQ, rows: totalQ })
+  const [kPlaces, vPlaces] = [rowTexels(ctx, k, totalK, seqlenK), rowTexels(ctx, v, totalK, seqlenK)]
   return {
     element: inPlace ? (dtype as 'f32' | 'f16') : 'f32',
     q: qHeads,
@@ -149,17 +146,6 @@ function inTextures(ctx: KernelContext, problem: AttentionProblem, q: Tensor, k:
     v: vPlaces,
     bindings: { q: qHeads, k: kPlaces.texels, v: vPlaces.texels },
   }
-}
-
-function texelsOf(
-  ctx: KernelContext,
-  tensor: Tensor,
-  rows: { readonly seqlen: number; readonly rows: number },
-): Places & { texels: Texels } {
-  const { shape, dtype, strides, byteOffset } = tensor as WebGPUTensor
-  const ready = dtype === 'f32' && (shape.at(-1) as number) % 4 === 0 && isContiguous(shape, strides) && byteOffset % 16 === 0
-  const heads = ready ? headsOf(ctx, tensor) : packedHeads(ctx, tensor, rows)
-  return { ...heads, start: 0, texels: ctx.texels(heads.tensor) }
 }
 
 /** A copy in f32, in rows of whole vectors, addressed as the tensor is. */
