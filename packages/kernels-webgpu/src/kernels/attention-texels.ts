@@ -21,5 +21,7 @@ export function rowTexels(ctx: KernelContext, tensor: Tensor, rows: number, seql
   }
   const packed = ctx.temporary([rows, nHeads, vectors, 4])
   packRows(ctx, tensor, packed, { rows, seqlen, vectors, firstVector: 0, heads: 'inside' })
-  return { ...places, texels: ctx.texels(packed) }
+  const texels = ctx.texels(packed)
+  packed.dispose() // for the next one to be packed into
+  return { ...places, texels }
 }
