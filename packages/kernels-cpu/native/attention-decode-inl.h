@@ -2,84 +2,35 @@
 // with other tiles; it mirrors core-math/src/attention-forward.ts as that does, and the merge of splits is FlashDecoding's.
 //
 // Few rows read each key, so time is what K and V take from memory: they are read once, in place, by all rows of the query heads that share a key head
-// (packing would write and read them once more), and in the order in which they lie. A task owns all key heads of one part of the keys, as far as their
-// rows are at most kDecodeRows: heads that lie side by side are then one stream. Head by head, a row would be a few cache lines and a gap, too short for the
-// hardware to foresee, and what it fetches around a row belongs to another task. Arithmetic between the loads hides the stream's next lines from the hardware
-// too: while a block of keys is worked on, head by head, the next one is prefetched line by line.
+// (packing would write and read them once more), and in the order in which they lie: a few keys at a time, of all heads of the task, as heads lie side by side.
+// Head by head a row would be a few cache lines and a gap, which the hardware does not foresee. A task owns all key heads of one part of the keys, as far as
+// their rows are at most kDecodeRows; a block of keys is read as two streams, K and then V, and the stream's next lines are asked for a few KiB ahead.
 // FLOPs: 2·Sq·Sk·(D + Dv) per head. Bytes: K and V once. Of the options it has all but dropout and block masks (attention-workspace.ts).
 // Workspace (floats): partial results nSplits·B·Hq·Sq·(DvPad + 2) if nSplits > 1.
 #pragma once
-#include "attention-output-inl.h"
+#include "attention-decode-strips-inl.h"
 
 namespace tilegrad::TILEGRAD_TARGET {
 
 // Vectors of a row of V that a pass takes for MR rows of P.
 template <int MR>
-constexpr int decodeVectors = kDecodeAccumulators / MR < 8 ? kDecodeAccumulators / MR : 8;
+constexpr int decodeVectors = kDecodeAccumulators / MR < 4 ? kDecodeAccumulators / MR : 4;
 
-// Lane i: the sum of the lanes of v[i]. Adds halves and interleaves, so that kLanes sums cost two shuffles and one addition each.
-template <int n = kLanes>
-TILEGRAD_INLINE VF sumEach(VF* v) {
-#pragma GCC unroll 8
-  for (int i = 0; i < n / 2; i++) v[i] = interleaveLow(v[i], v[i + n / 2]) + interleaveHigh(v[i], v[i + n / 2]);
-  if constexpr (n > 2) return sumEach<n / 2>(v);
-  return v[0];
+// Head dimensions that the inner loops know: without loops of unknown length between its loads a core looks far enough ahead to keep memory busy.
+template <int n>
+struct KnownDim {
+  static constexpr int value = n;
+};
+template <class F>
+TILEGRAD_INLINE void forKnownDim(int64_t dim, F&& body) {
+  if (dim == 64) {
+    body(KnownDim<64>{});
+  } else if (dim == 128) {
+    body(KnownDim<128>{});
+  } else {
+    body(KnownDim<0>{});
+  }
 }
-
-// A strip of MR rows: lane r·kKeys + j of a vector of scores is row r and key j of kKeys neighbours.
-template <int MR>
-struct DecodeStrip {
-  static constexpr int kKeys = kLanes / MR;
-  VF rowMax;                    // in base-2 units, the same in all lanes of a row
-  VF rowSum;                    // spread over the lanes of its row until the end
-  VI visibleBegin, visibleEnd;  // keys that the lane's row sees
-  VI aligned;                   // its key at distance 0, and
-  VF slope;                     // −its ALiBi slope, in units of log2(e)
-  const float* bias[MR];        // of row r and key 0, or null
-  float rescale[MR];            // multiplies what row r has accumulated, from the last `advance`
-
-  // The maximum over the lanes of each row, in all of them.
-  static VF rowMaxima(VF v) { return maxAll<kKeys / 2>(v); }
-
-  // Takes in the maxima of a block; returns what is subtracted from its scores. As OnlineSoftmax::advance.
-  VF advance(VF blockMax) {
-    const VF newMax = max(rowMax, rowMaxima(blockMax));
-    const VF shift = select((VI)(newMax == splat(-__builtin_inff())), splat(0.0f), newMax);
-    const VF factor = exp2(rowMax - shift);
-    rowMax = newMax;
-    rowSum *= factor;
-    for (int r = 0; r < MR; r++) rescale[r] = factor[r * kKeys];
-    return shift;
-  }
-
-  float sumOfRow(int r) const {
-    float sum = 0;
-    for (int j = 0; j < kKeys; j++) sum += rowSum[r * kKeys + j];
-    return sum;
-  }
-};
-
-// Prefetches a block of K or V, one row of one head at a time, in the order of addresses where heads lie side by side. `every`: how many calls of next() make
-// one row, so that the rows are spread over all strips that work meanwhile and memory never waits.
-struct PrefetchRows {
-  const float* row;
-  HeadStrides strides;
-  int64_t dim, nHeads, rowsLeft, every, head = 0, calls = 0;
-
-  PrefetchRows(const float* row, HeadStrides strides, int64_t dim, int64_t nHeads, int64_t rows, int64_t every)
-      : row(row), strides(strides), dim(dim), nHeads(nHeads), rowsLeft(rows), every(every) {}
-  TILEGRAD_INLINE void next() {
-    if (++calls < every || rowsLeft <= 0) return;
-    calls = 0;
-    const float* from = row + head * strides.head;
-    for (int64_t d = 0; d < dim; d += kLineFloats) __builtin_prefetch(from + d, 0, 3);
-    if (++head == nHeads) {
-      head = 0;
-      row += strides.seq;
-      rowsLeft--;
-    }
-  }
-};
 
 struct AttentionDecode : AttentionForwardProblem {
   AttentionOutput output{*this, workspace};
@@ -94,36 +45,69 @@ struct AttentionDecode : AttentionForwardProblem {
   int64_t rowsPerTask() const { return minOf(rowsPerKeyHead(), kDecodeRows); }
   int64_t headsPerTask() const { return minOf(size.nHeadsK, kDecodeRows / rowsPerTask()); }
   int64_t blockN() const {
-    const int64_t keys = kDecodeBlockFloats / (headsPerTask() * (size.headDim + size.headDimV)) / kDimPad * kDimPad;
-    return maxOf(kDimPad, minOf(keys, kDecodeMaxBlockN));
+    const int64_t rows = headsPerTask() * padTo(rowsPerTask(), 4);
+    return maxOf(kDecodeMinBlockN, minOf(kDecodeScoreFloats / rows / kDimPad * kDimPad, kDecodeMaxBlockN));
   }
 
-  // kKeys keys against MR rows: every K vector is loaded once for all rows.
-  template <int MR>
-  TILEGRAD_INLINE VF scoreTile(const float* qRows, const float* const* keys) const {
-    constexpr int kKeys = kLanes / MR;
-    VF acc[kLanes];
-#pragma GCC unroll 16
-    for (int i = 0; i < kLanes; i++) acc[i] = VF{};
-    forVectors(0, size.headDim, [&](int64_t d, auto lanes) {
+  // As forVectors over [0, dim), unrolled: the hardware foresees best what differs by instruction.
+  template <int kDim, class F>
+  TILEGRAD_INLINE static void forDimension(int64_t anyDim, F&& body) {
+    const int64_t dim = kDim ? kDim : anyDim;
+    int64_t d = 0;
+    for (; d + 4 * kLanes <= dim; d += 4 * kLanes) {
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; i++) body(d + i * kLanes, WholeVector{});
+    }
+    if (kDim % (4 * kLanes) || !kDim) forVectors(d, dim, body);
+  }
+
+  // A key of all heads against their rows: the lanes of products[strip][r·kKeys + j] add up to the product of row r. A function of its own, with its arguments by
+  // value, so that they stay in registers; kDim is the head dimension, or 0 for any.
+  template <int MR, int kDim>
+  __attribute__((noinline)) static void multiplyKey(DecodeStrips<MR> strips, KeyStream keys, int64_t key, KeysAhead ahead, int64_t j) {
+    const int64_t headDim = kDim ? kDim : keys.dim;
+    const float *row = keys.at(key, 0), *q = strips.q;
+    VF* products = strips.products + j;
+    for (int64_t head = 0; head < keys.nHeads; head++, row += keys.strides.head) {
+      ahead.prefetchHead<1, kDim>();
+      for (int64_t n = 0; n < strips.perHead; n++, products += kLanes, q += MR * strips.qStride) {
+        VF acc[MR] = {};
+        const auto multiply = [&](int64_t d, auto lanes) {
+          const VF kv = lanes.load(row + d);
+#pragma GCC unroll 4
+          for (int r = 0; r < MR; r++) acc[r] = mulAdd(load(q + r * strips.qStride + d), kv, acc[r]);  // q has zeros beyond D
+        };
+        forDimension<kDim>(headDim, multiply);
+#pragma GCC unroll 4
+        for (int r = 0; r < MR; r++) products[r * DecodeStrip<MR>::kKeys] = acc[r];
+      }
+    }
+  }
+
+  // kKeys keys of a head against MR rows, every K vector loaded once for all: the lanes of products[r·kKeys + j] add up to the product of row r and key j.
+  template <int MR, int kDim>
+  TILEGRAD_INLINE void multiplyKeys(const float* qRows, const float* const* keys, VF* products) const {
+    constexpr int kKeys = DecodeStrip<MR>::kKeys;
+    VF acc[MR][kKeys];
+    clear(acc);
+    forDimension<kDim>(size.headDim, [&](int64_t d, auto lanes) {
       VF kv[kKeys];
-#pragma GCC unroll 16
+#pragma GCC unroll 4
       for (int j = 0; j < kKeys; j++) kv[j] = lanes.load(keys[j] + d);
 #pragma GCC unroll 4
       for (int r = 0; r < MR; r++) {
         const VF qv = load(qRows + r * headDimPad + d);  // zeros beyond D
-#pragma GCC unroll 16
-        for (int j = 0; j < kKeys; j++) acc[r * kKeys + j] = mulAdd(qv, kv[j], acc[r * kKeys + j]);
+#pragma GCC unroll 4
+        for (int j = 0; j < kKeys; j++) acc[r][j] = mulAdd(qv, kv[j], acc[r][j]);
       }
     });
-    const VF score = sumEach(acc);
-    return options.softcap > 0 ? tanh(score) * splat(options.afterTanh()) : score;
+    memcpy(products, acc, sizeof acc);
   }
 
   // The bias of the strip's rows and kKeys keys from `key` on, laid out as their scores; that of the last key past the end.
   template <int MR>
   TILEGRAD_INLINE VF biasTile(const DecodeStrip<MR>& state, int64_t key, int64_t seqlenK) const {
-    constexpr int kKeys = kLanes / MR;
+    constexpr int kKeys = DecodeStrip<MR>::kKeys;
     float tile[kLanes];
 #pragma GCC unroll 4
     for (int r = 0; r < MR; r++) {
@@ -136,15 +120,26 @@ struct AttentionDecode : AttentionForwardProblem {
     return load(tile);
   }
 
-  // Columns [d, d + NV vectors) of O = O·rescale + P·v, the products added up before they meet O (multiplyStrip says why).
+  // Scores of kKeys keys from `key` on, from their products: ALiBi, bias, mask.
+  template <int MR>
+  TILEGRAD_INLINE VF finishScores(VF* products, const DecodeStrip<MR>& state, int64_t key, int64_t seqlenK, bool full) const {
+    constexpr int kKeys = DecodeStrip<MR>::kKeys;
+    VF score = sumEach(products);
+    if (options.softcap > 0) score = tanh(score) * splat(options.afterTanh());
+    const VI keys = (iota() & splatInt(kKeys - 1)) + splatInt(int32_t(key));
+    if (options.alibiSlopes) score = mulAdd(abs(__builtin_convertvector(keys - state.aligned, VF)), state.slope, score);
+    if (options.bias) score = mulAdd(biasTile(state, key, seqlenK), splat(kLog2e), score);
+    if (!full) score = select((VI)(keys >= state.visibleBegin) & (VI)(keys < state.visibleEnd), score, splat(-__builtin_inff()));
+    return score;
+  }
+
+  // Columns [d, d + NV vectors) of O += P·v for keys [begin, end), the products added up before they meet O (multiplyStrip says why).
   template <int MR, int NV, class Lanes>
-  TILEGRAD_INLINE void accumulate(int64_t count, const float* p, const float* vRow, const float (&rescale)[MR], float* o, Lanes lanes,
-                                  PrefetchRows& ahead) const {
-    constexpr int64_t kKeys = kLanes / MR;
+  TILEGRAD_INLINE void accumulate(int64_t begin, int64_t end, const float* p, const float* vRow, float* o, Lanes lanes) const {
+    constexpr int64_t kKeys = DecodeStrip<MR>::kKeys;
     VF acc[MR][NV];
     clear(acc);
-    for (int64_t j = 0; j < count; j++, vRow += vStrides.seq) {
-      ahead.next();
+    for (int64_t j = begin; j < end; j++, vRow += vStrides.seq) {
       const float* pj = p + j / kKeys * kLanes + j % kKeys;
       VF vv[NV];
 #pragma GCC unroll 8
@@ -157,80 +152,34 @@ struct AttentionDecode : AttentionForwardProblem {
     for (int r = 0; r < MR; r++)
       for (int v = 0; v < NV; v++) {
         float* to = o + r * headDimVPad + v * kLanes;
-        store(to, mulAdd(load(to), splat(rescale[r]), acc[r][v]));
+        store(to, load(to) + acc[r][v]);
       }
   }
 
   // Columns [d, Dv) in panels of NV vectors, then of half as many, down to one that may be partial.
   template <int MR, int NV>
-  TILEGRAD_INLINE void accumulateRows(int64_t d, int64_t count, const float* p, const float* vRows, const float (&rescale)[MR], float* o,
-                                      PrefetchRows& ahead) const {
-    for (; d + NV * kLanes <= size.headDimV; d += NV * kLanes) accumulate<MR, NV>(count, p, vRows + d, rescale, o + d, WholeVector{}, ahead);
+  TILEGRAD_INLINE void accumulateRows(int64_t d, int64_t begin, int64_t end, const float* p, const float* vRows, float* o) const {
+    for (; d + NV * kLanes <= size.headDimV; d += NV * kLanes) accumulate<MR, NV>(begin, end, p, vRows + d, o + d, WholeVector{});
     if constexpr (NV > 1) {
-      accumulateRows<MR, NV / 2>(d, count, p, vRows, rescale, o, ahead);
+      accumulateRows<MR, NV / 2>(d, begin, end, p, vRows, o);
     } else if (d < size.headDimV) {
-      accumulate<MR, 1>(count, p, vRows + d, rescale, o + d, PartialVector{size.headDimV - d}, ahead);
+      accumulate<MR, 1>(begin, end, p, vRows + d, o + d, PartialVector{size.headDimV - d});
     }
   }
 
-  // One strip against a block of keys of one head.
+  // 1. load the Q rows of a key head, scaled; rows past the end are zero and see what the last one sees
   template <int MR>
-  void strip(const Sequence& s, const float* qRows, const float* kRows, const float* vRows, Range block, bool full, float* scores, DecodeStrip<MR>& state, float* o,
-             PrefetchRows& kAhead, PrefetchRows& vAhead) const {
-    constexpr int kKeys = kLanes / MR;
-    const int64_t count = block.end - block.begin;
-    // 3. scores = q·kᵀ, ALiBi and bias, 4. the mask and the maxima
-    VF blockMax = splat(-__builtin_inff());
-    const VI lane = iota() & splatInt(kKeys - 1);
-    for (int64_t j = 0; j < count; j += kKeys) {
-      // Keys past the end repeat the last one and are masked.
-      const float* keys[kKeys];
-      for (int i = 0; i < kKeys; i++) keys[i] = kRows + minOf(j + i, count - 1) * kStrides.seq;
-      for (int i = 0; i < kKeys; i++) kAhead.next();
-      VF score = scoreTile<MR>(qRows, keys);
-      const VI key = lane + splatInt(int32_t(block.begin + j));
-      if (options.alibiSlopes) score = mulAdd(abs(__builtin_convertvector(key - state.aligned, VF)), state.slope, score);
-      if (options.bias) score = mulAdd(biasTile(state, block.begin + j, s.schedule.seqlenK), splat(kLog2e), score);
-      if (!full) {
-        score = select((VI)(key >= state.visibleBegin) & (VI)(key < state.visibleEnd), score, splat(-__builtin_inff()));
-      }
-      store(scores + j * MR, score);
-      blockMax = max(blockMax, score);
-    }
-    // 4. softmax
-    const VF shift = state.advance(blockMax);
-    VF sum = {};
-    for (int64_t j = 0; j < count; j += kKeys) {
-      const VF p = exp2(load(scores + j * MR) - shift);
-      store(scores + j * MR, p);
-      sum += p;
-    }
-    state.rowSum += sum;
-    // 5. O += P·v, rescaled where a row's maximum has grown
-    accumulateRows<MR, decodeVectors<MR>>(0, count, scores, vRows, state.rescale, o, vAhead);
-  }
-
-  // The rows of one key head in a task's scratch, in strips of MR.
-  template <int MR>
-  struct Rows {
-    DecodeStrip<MR>* states;
-    float *q, *o;
-  };
-
-  // 1. load the Q rows, scaled; rows past the end are zero and see what the last one sees
-  template <int MR>
-  void loadRows(const Sequence& s, int64_t hk, Range rows, const Rows<MR>& to) const {
-    constexpr int kKeys = kLanes / MR;
-    const int64_t rowsPad = padTo(rows.end - rows.begin, MR);
-    memset(to.q, 0, size_t(rowsPad * headDimPad) * 4);
-    memset(to.o, 0, size_t(rowsPad * headDimVPad) * 4);
-    for (int64_t r = 0; r < rowsPad; r++) {
+  void loadRows(const Sequence& s, int64_t hk, Range rows, const DecodeStrips<MR>& strips, int64_t first) const {
+    constexpr int kKeys = DecodeStrip<MR>::kKeys;
+    float* qRows = strips.q + first * MR * headDimPad;
+    memset(qRows, 0, size_t(strips.perHead * MR * headDimPad) * 4);
+    memset(strips.o + first * MR * headDimVPad, 0, size_t(strips.perHead * MR * headDimVPad) * 4);
+    for (int64_t r = 0; r < strips.perHead * MR; r++) {
       const int64_t row = minOf(rows.begin + r, rows.end - 1), i = queryOf(s, row), h = headOf(s, hk, row);
       if (rows.begin + r < rows.end) {
-        packRows(q + qStrides.at(s.b, s.offsetQ + i, h), 0, 1, 1, size.headDim, headDimPad,
-                 options.softmaxScale * options.scoreUnit(), to.q + r * headDimPad);
+        packRows(q + qStrides.at(s.b, s.offsetQ + i, h), 0, 1, 1, size.headDim, headDimPad, options.softmaxScale * options.scoreUnit(), qRows + r * headDimPad);
       }
-      DecodeStrip<MR>& state = to.states[r / MR];
+      DecodeStrip<MR>& state = strips.states[first + r / MR];
       if (r % MR == 0) {
         state.rowMax = splat(-__builtin_inff());
         state.rowSum = VF{};
@@ -247,51 +196,146 @@ struct AttentionDecode : AttentionForwardProblem {
     }
   }
 
+  // Scores of a block of keys, all heads, and their maxima by lane.
+  template <int MR, int kDim>
+  void scoreBlock(const Sequence& s, const KeyStream& keys, const KeyStream& next, int64_t firstKey, bool full, const DecodeStrips<MR>& strips) const {
+    constexpr int kKeys = DecodeStrip<MR>::kKeys;
+    for (int64_t n = 0; n < strips.count; n++) strips.states[n].blockMax = splat(-__builtin_inff());
+    const auto finish = [&](int64_t n, int64_t j, VF* products) {
+      DecodeStrip<MR>& state = strips.states[n];
+      const VF score = finishScores<MR>(products, state, firstKey + j, s.schedule.seqlenK, full);
+      store(strips.scoresOf(n) + j * MR, score);
+      state.blockMax = max(state.blockMax, score);
+    };
+    for (int64_t j = 0; j < keys.count; j += kKeys) {
+      // Keys past the end repeat the last one and are masked.
+      const auto keyAt = [&](int64_t i) { return minOf(j + i, keys.count - 1); };
+      if constexpr (kKeys <= kDecodeKeys) {
+        KeysAhead ahead(keys, next, j, kKeys);
+        const float *rows[kKeys], *qRows = strips.q;
+        for (int i = 0; i < kKeys; i++) rows[i] = keys.at(keyAt(i), 0);
+        for (int64_t n = 0, head = 0; head < keys.nHeads; head++) {
+          ahead.prefetchHead<kKeys, kDim>();
+          for (const int64_t end = n + strips.perHead; n < end; n++, qRows += MR * strips.qStride) {
+            VF products[kLanes];
+            multiplyKeys<MR, kDim>(qRows, rows, products);
+            finish(n, j, products);
+          }
+          for (int i = 0; i < kKeys; i++) rows[i] += keys.strides.head;
+        }
+      } else {
+        for (int64_t i = 0; i < kKeys; i++) multiplyKey<MR, kDim>(strips, keys, keyAt(i), KeysAhead(keys, next, j + i, 1), i);
+        for (int64_t n = 0; n < strips.count; n++) finish(n, j, strips.products + n * kLanes);
+      }
+    }
+  }
+
+  // Scores of a strip become P, and what it has accumulated is rescaled where a row's maximum has grown.
+  template <int MR>
+  void softmaxStrip(int64_t count, DecodeStrip<MR>& state, float* scores, float* o) const {
+    const VF shift = state.advance();
+    VF sum = {};
+    for (int64_t j = 0; j < count * MR; j += kLanes) {
+      const VF p = exp2(load(scores + j) - shift);
+      store(scores + j, p);
+      sum += p;
+    }
+    state.rowSum += sum;
+    for (int r = 0; r < MR; r++)
+      for (int64_t d = r * headDimVPad; d < (r + 1) * headDimVPad; d += kLanes) store(o + d, load(o + d) * splat(state.rescale[r]));
+  }
+
+  // O += P·v for kDecodeKeys keys from `begin` on, all heads, as far as columns make whole panels; the products are added up before they meet O. As multiplyKey.
+  template <int MR, int kDim>
+  __attribute__((noinline)) static void accumulateGroup(DecodeStrips<MR> strips, KeyStream values, int64_t begin, KeysAhead ahead, int64_t anyColumns) {
+    constexpr int kKeys = DecodeStrip<MR>::kKeys, NV = decodeVectors<MR>;
+    const int64_t columns = kDim ? kDim : anyColumns;
+    const float *p = strips.scores + begin / kKeys * kLanes + begin % kKeys, *vRows = values.at(begin, 0);
+    float* o = strips.o;
+    for (int64_t head = 0; head < values.nHeads; head++, vRows += values.strides.head) {
+      ahead.prefetchHead<kDecodeKeys, kDim>();
+      for (int64_t n = 0; n < strips.perHead; n++, p += strips.scoresOfStrip, o += MR * strips.oStride) {
+        for (int64_t d = 0; d < columns; d += NV * kLanes) {
+          VF acc[MR][NV];
+          clear(acc);
+          const float* row = vRows + d;
+#pragma GCC unroll 4
+          for (int j = 0; j < kDecodeKeys; j++, row += values.strides.seq) {
+            VF vv[NV];
+#pragma GCC unroll 4
+            for (int v = 0; v < NV; v++) vv[v] = load(row + v * kLanes);
+#pragma GCC unroll 4
+            for (int r = 0; r < MR; r++)
+#pragma GCC unroll 4
+              for (int v = 0; v < NV; v++) acc[r][v] = mulAdd(splat(p[r * kKeys + j / kKeys * kLanes + j % kKeys]), vv[v], acc[r][v]);
+          }
+#pragma GCC unroll 4
+          for (int r = 0; r < MR; r++)
+#pragma GCC unroll 4
+            for (int v = 0; v < NV; v++) {
+              float* to = o + d + r * strips.oStride + v * kLanes;
+              store(to, load(to) + acc[r][v]);
+            }
+        }
+      }
+    }
+  }
+
+  // O += P·v, a group of keys at a time.
+  template <int MR, int kDim>
+  void accumulateBlock(const KeyStream& values, const KeyStream& next, const DecodeStrips<MR>& strips) const {
+    constexpr int64_t panel = decodeVectors<MR> * kLanes;
+    for (int64_t begin = 0; begin < values.count; begin += kDecodeKeys) {
+      const int64_t end = minOf(begin + kDecodeKeys, values.count);
+      int64_t d = 0;
+      if (end - begin == kDecodeKeys) {
+        d = size.headDimV / panel * panel;
+        accumulateGroup<MR, kDim>(strips, values, begin, KeysAhead(values, next, begin, kDecodeKeys), d);
+      }
+      for (int64_t n = 0; d < size.headDimV && n < strips.count; n++) {
+        accumulateRows<MR, decodeVectors<MR>>(d, begin, end, strips.scoresOf(n), values.at(begin, n / strips.perHead), strips.o + n * MR * headDimVPad);
+      }
+    }
+  }
+
   // One task: rows `rows` of key heads `heads`, and one of nSplits parts of the keys that they see.
   template <int MR>
   void rowBlock(const Sequence& s, Range heads, Range rows, int64_t split, char* scratch) const {
-    constexpr int kKeys = kLanes / MR;
+    constexpr int kKeys = DecodeStrip<MR>::kKeys;
     const Schedule& schedule = s.schedule;
-    const int64_t strips = ceilDiv(rows.end - rows.begin, MR), nHeads = heads.end - heads.begin;
-    auto* states = reinterpret_cast<DecodeStrip<MR>*>(scratch);
-    float* qRows = reinterpret_cast<float*>(states + nHeads * strips);
-    float* oRows = qRows + nHeads * strips * MR * headDimPad;
-    float* scores = oRows + nHeads * strips * MR * headDimVPad;
-    const auto rowsOf = [&](int64_t hk) {
-      const int64_t at = (hk - heads.begin) * strips;
-      return Rows<MR>{states + at, qRows + at * MR * headDimPad, oRows + at * MR * headDimVPad};
-    };
-    for (int64_t hk = heads.begin; hk < heads.end; hk++) loadRows<MR>(s, hk, rows, rowsOf(hk));
+    const int64_t nHeads = heads.end - heads.begin;
+    const DecodeStrips<MR> strips(scratch, ceilDiv(rows.end - rows.begin, MR), nHeads, headDimPad, headDimVPad, blockN());
+    for (int64_t hk = heads.begin; hk < heads.end; hk++) loadRows<MR>(s, hk, rows, strips, (hk - heads.begin) * strips.perHead);
 
     const Range visited = schedule.visitedKeys(0, schedule.seqlenQ);
     const Range cut = splitKeys(visited, blockN(), split, nSplits);
     // Blocks begin at multiples of kKeys, so that the tile behind the last one reaches no key of another block.
     const Range part = {maxOf(cut.begin, visited.begin / kDimPad * kDimPad), minOf(cut.end, visited.end)};
-    for (Range block = {part.begin, part.begin}; block.begin < part.end; block.begin = block.end) {
-      // 2. the next block of keys: whatever is outside the band of all rows has been left out
-      block.end = minOf((block.begin / blockN() + 1) * blockN(), part.end);
+    // 2. the next block of keys: whatever is outside the band of all rows has been left out
+    const auto blockAt = [&](int64_t begin) { return Range{begin, minOf((begin / blockN() + 1) * blockN(), part.end)}; };
+    const auto stream = [&](const float* x, const HeadStrides& strides, int64_t dim, Range block) {
+      return KeyStream(x + strides.at(s.b, s.offsetK + block.begin, heads.begin), strides, dim, nHeads, maxOf(0, block.end - block.begin));
+    };
+    for (Range block = blockAt(part.begin), after; block.begin < part.end; block = after) {
+      after = blockAt(block.end);
       const bool full = (block.end - block.begin) % kKeys == 0 && schedule.full(0, schedule.seqlenQ, block.begin, block.end);
-      const float* kRows = k + kStrides.at(s.b, s.offsetK + block.begin, 0);
-      const float* vRows = v + vStrides.at(s.b, s.offsetK + block.begin, 0);
-      const int64_t count = block.end - block.begin, after = minOf(blockN(), part.end - block.end);
-      PrefetchRows kAhead(kRows + count * kStrides.seq + heads.begin * kStrides.head, kStrides, size.headDim, nHeads, after, strips);
-      PrefetchRows vAhead(vRows + count * vStrides.seq + heads.begin * vStrides.head, vStrides, size.headDimV, nHeads, after, strips * ceilDiv(size.headDimV, decodeVectors<MR> * kLanes));
-      for (int64_t hk = heads.begin; hk < heads.end; hk++) {
-        const Rows<MR> of = rowsOf(hk);
-        for (int64_t n = 0; n < strips; n++) {
-          strip<MR>(s, of.q + n * MR * headDimPad, kRows + hk * kStrides.head, vRows + hk * vStrides.head, block, full, scores, of.states[n],
-                    of.o + n * MR * headDimVPad, kAhead, vAhead);
-        }
-      }
+      const KeyStream keys = stream(k, kStrides, size.headDim, block), values = stream(v, vStrides, size.headDimV, block);
+      // 3. scores = q·kᵀ, ALiBi and bias, 4. the mask and the maxima
+      forKnownDim(size.headDim, [&](auto dim) { scoreBlock<MR, dim.value>(s, keys, values, block.begin, full, strips); });
+      // 4. softmax
+      for (int64_t n = 0; n < strips.count; n++) softmaxStrip<MR>(padTo(keys.count, kKeys), strips.states[n], strips.scoresOf(n), strips.o + n * MR * headDimVPad);
+      // 5. O += P·v
+      const KeyStream nextKeys = stream(k, kStrides, size.headDim, after);
+      forKnownDim(size.headDimV, [&](auto dim) { accumulateBlock<MR, dim.value>(values, nextKeys, strips); });
     }
     // 6. divide by the row sums once, and write O and lse
     for (int64_t hk = heads.begin; hk < heads.end; hk++) {
-      const Rows<MR> of = rowsOf(hk);
+      const int64_t first = (hk - heads.begin) * strips.perHead;
       for (int64_t r = 0; r < rows.end - rows.begin; r++) {
         const int64_t row = rows.begin + r;
-        const DecodeStrip<MR>& state = of.states[r / MR];
+        const DecodeStrip<MR>& state = strips.states[first + r / MR];
         output.write(s.rowQ + queryOf(s, row), 1, headOf(s, hk, row), split, splat(state.rowMax[r % MR * kKeys]), splat(state.sumOfRow(int(r % MR))),
-                     of.o + r * headDimVPad);
+                     strips.o + (first * MR + r) * headDimVPad);
       }
     }
   }

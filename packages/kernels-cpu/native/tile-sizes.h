@@ -51,12 +51,14 @@ constexpr int64_t kBackwardTasks = 8;
 constexpr int64_t kHeadFloats = 256 * 1024;
 constexpr int64_t kHeadsPerThread = 4;
 
-// Decoding: query rows per task, so that heads which lie side by side in memory are read together; a block of keys of all heads of a task, K and V
-// together (but at least kDimPad keys), which stays near L1 from its prefetch to its use: four times as much, prefetched into L2, read 5 to 22 % fewer
-// bytes per second from memory, though 12 % more from L3.
+// Decoding: query rows per task, so that heads which lie side by side in memory are read together; keys that one pass over the heads takes; how far ahead of
+// their use rows are prefetched, 8 KiB; and keys of a block, whose scores stay in L1 with Q, O and the rows on their way.
 constexpr int64_t kDecodeRows = 128;
-constexpr int64_t kDecodeBlockFloats = 8 * 1024;
-constexpr int64_t kDecodeMaxBlockN = 128;
+constexpr int kDecodeKeys = 4;
+constexpr int64_t kDecodeAheadFloats = 2048;
+constexpr int64_t kDecodeScoreFloats = 8192;
+constexpr int64_t kDecodeMinBlockN = 64;
+constexpr int64_t kDecodeMaxBlockN = 256;
 #if defined(__AVX512F__) || defined(__aarch64__)
 constexpr int kDecodeAccumulators = 16;
 #else
