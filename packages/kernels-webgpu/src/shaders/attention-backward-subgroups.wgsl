@@ -264,7 +264,7 @@ fn dqRow(ds: Weights, lane: u32) -> Row {
   return row;
 }
 
-/// 1. The K and V tiles of a set: each lane its four keys, whose rows `rows` are among all heads' rows; keys beyond the last repeat it.
+/// 1. The K and V tiles of a set, and zeros in those of dK and dV: each lane its four keys, whose rows `rows` are among all heads' rows; keys beyond the last repeat it.
 fn loadKeys(keySet: u32, rows: vec4u) {
   let kAt = rows * params.planes;
   let vAt = rows * params.planesV;
@@ -281,19 +281,21 @@ fn loadKeys(keySet: u32, rows: vec4u) {
       let d = keySet * HEAD_DIM + 4u * n + e;
       kTile[d] = x[0];
       vTile[d] = y[0];
+      dkTile[d] = vec4f();
+      dvTile[d] = vec4f();
       x = mat4x4f(x[1], x[2], x[3], x[0]);
       y = mat4x4f(y[1], y[2], y[3], y[0]);
     }
   }
 }
 
-/// What earlier turns have left of dK and dV; zeros in the first.
+/// What earlier turns have left of dK and dV.
 fn loadGradients(keySet: u32, rows: vec4u) {
-  for (var n = 0u; n < turns(ROW_VECTORS); n++) {
+  for (var n = 0u; n < select(0u, turns(ROW_VECTORS), params.turn > 0u); n++) {
     var x = mat4x4f();
     var y = mat4x4f();
     var row4 = rows;
-    for (var key = 0u; key < select(0u, turns(4u), params.turn > 0u); key++) {
+    for (var key = 0u; key < turns(4u); key++) {
       x = mat4x4f(x[1], x[2], x[3], dk[row4.x * params.planes + min(n, params.planes - 1u)]);
       y = mat4x4f(y[1], y[2], y[3], dv[row4.x * params.planesV + min(n, params.planesV - 1u)]);
       row4 = row4.yzwx;
