@@ -18,7 +18,7 @@ export const BACKWARD_TILES: readonly BackwardTile[] = [
 /** Query rows and keys of a tile, BLOCK_M and BLOCK_N of the shader. */
 export const BACKWARD_BLOCK = { m: 64, n: 32 }
 
-/** The same for subgroups of a known size: see shaders/attention-backward-subgroups.wgsl. */
+/** The same for subgroups of a known size: see shaders/attention-backward-software.wgsl. */
 export interface SoftwareTile {
   /** Lanes. Each owns four keys. */
   readonly SUBGROUP: number

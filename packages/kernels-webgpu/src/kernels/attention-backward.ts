@@ -7,8 +7,8 @@ import type { WebGPUTensor } from '../tensor'
 import { sumByGroups } from './attention-backward-groups'
 import type { Packed, PackedOperands } from './attention-backward-packed'
 import { type BackwardPlan, backwardPlan } from './attention-backward-plan'
+import { sumInSoftware } from './attention-backward-software'
 import { matrixBackward, sumByMatrices } from './attention-backward-subgroup-matrix'
-import { sumBySubgroups } from './attention-backward-subgroups'
 import { biasGradients, sumByTiles } from './attention-backward-tiles'
 import { packRows, unpackRows } from './attention-pack-rows'
 import { headsOf, type SharedBindings, sharedBindings } from './attention-problem'
@@ -79,7 +79,7 @@ function runInPlace(ctx: KernelContext, call: Call, shared: SharedBindings, { ti
   const statistics = ctx.temporary([nHeads, totalQ, 4])
   const layout = { headVectors: totalQ, rowVectors: 1, firstVector: 0 }
   preprocess(ctx, call, shared, statistics, layout)
-  const dslopes = sumBySubgroups(ctx, call, shared, statistics, tile)
+  const dslopes = sumInSoftware(ctx, call, shared, statistics, tile)
   optionGradients(ctx, call, statistics, layout, dslopes)
 }
 

@@ -8,13 +8,13 @@ import {
   attentionBackwardDqEmulatedGroups,
   attentionBackwardDqGroups,
 } from './attention-backward-groups'
+import { attentionBackwardSoftware } from './attention-backward-software'
 import {
   attentionBackwardDkdvByEmulatedMatrix,
   attentionBackwardDkdvBySubgroupMatrix,
   attentionBackwardDqByEmulatedMatrix,
   attentionBackwardDqBySubgroupMatrix,
 } from './attention-backward-subgroup-matrix'
-import { attentionBackwardSubgroups } from './attention-backward-subgroups'
 import { attentionBackwardDbias, attentionBackwardDkdv, attentionBackwardDq } from './attention-backward-tiles'
 import { attentionForwardKernels, attentionForwardShaders, attentionMerge } from './attention-forward'
 import { attentionForwardByEmulatedMatrix, attentionForwardBySubgroupMatrix } from './attention-forward-subgroup-matrix'
@@ -39,7 +39,7 @@ export const attentionShaders: readonly Shader[] = [
   attentionBackwardDqGroups,
   attentionBackwardOptions,
   attentionBackwardPreprocess,
-  attentionBackwardSubgroups,
+  attentionBackwardSoftware,
   ...attentionForwardShaders,
   attentionForwardByEmulatedMatrix,
   attentionForwardBySubgroupMatrix,

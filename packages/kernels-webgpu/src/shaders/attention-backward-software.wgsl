@@ -358,7 +358,7 @@ fn gradientsOfRow(i: i32, j: i32, lse: f32, delta: f32, sequence: Sequence, bits
 }
 
 @compute @workgroup_size(SUBGROUP)
-fn attentionBackwardSubgroups(@builtin(workgroup_id) workgroup: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+fn attentionBackwardSoftware(@builtin(workgroup_id) workgroup: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
   let b = params.firstBatch + workgroup.z;
   let hk = workgroup.y;
   let sequence = sequenceOf(b);
