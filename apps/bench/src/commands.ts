@@ -13,6 +13,7 @@ import {
   type GemmGridFlags,
   type GridFlags,
   gemmGrid,
+  type MemoryGridFlags,
   memoryGrid,
   trainingGrid,
   webgpuGrid,
@@ -46,7 +47,7 @@ benchmark('all', 'attention, gemm, memory, train and, where there is an adapter,
     return run('all', flags, [
       ...attentionGrid({ ...grid, ...defaultAttention }),
       ...gemmGrid({ ...grid, ...defaultGemm }),
-      ...memoryGrid(grid),
+      ...memoryGrid({ ...grid, seqlen: undefined }),
       ...trainingGrid(grid, true),
       ...webgpuGrid({ ...grid, ...defaultWebGPU, mask: ['full'], pass: defaultAttention.pass, quick: true }, await findAdapter()),
     ])
@@ -80,9 +81,9 @@ benchmark('train', 'whole training steps: forward, loss, backward, clipping and 
   .option('--profile', 'where the time of a step goes, kernel by kernel', false)
   .action((flags: Flags & { profile: boolean }) => run('train', flags, trainingGrid({ ...flags, cacheFolder }, flags.profile)))
 
-benchmark('memory', 'time and peak memory of flash and standard attention over N, and flash alone up to N 131,072').action((flags: Flags) =>
-  run('memory', flags, memoryGrid({ ...flags, cacheFolder })),
-)
+benchmark('memory', 'time and peak memory of flash and standard attention over N, and flash alone up to N 131,072')
+  .option('--seqlen <list>', 'sequence lengths, N: both up to 16,384, flash alone from there to 131,072', integers)
+  .action((flags: Flags<MemoryGridFlags>) => run('memory', flags, memoryGrid({ ...flags, cacheFolder })))
 
 interface SparsityFlags extends Flags {
   readonly seqlen: readonly number[] | undefined

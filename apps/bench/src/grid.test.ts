@@ -8,7 +8,10 @@ const names = (rows: readonly Planned[]) =>
 
 describe('the default grid', () => {
   const attention = names(attentionGrid({ ...flags, ...defaultAttention }))
-  const all = [...attention, ...names([...gemmGrid({ ...flags, ...defaultGemm }), ...memoryGrid(flags), ...trainingGrid(flags, true)])]
+  const all = [
+    ...attention,
+    ...names([...gemmGrid({ ...flags, ...defaultGemm }), ...memoryGrid({ ...flags, seqlen: undefined }), ...trainingGrid(flags, true)]),
+  ]
 
   it('has what the documents promise', () => {
     expect(attention).toContain('attention: forward+backward N 8192 H 8 D 128 causal, native 1')
@@ -29,7 +32,11 @@ describe('the default grid', () => {
 
   it('is smaller when quick', () => {
     const quick = { ...flags, threads: undefined, quick: true }
-    const rows = [...attentionGrid({ ...quick, ...defaultAttention }), ...gemmGrid({ ...quick, ...defaultGemm }), ...memoryGrid(quick)]
+    const rows = [
+      ...attentionGrid({ ...quick, ...defaultAttention }),
+      ...gemmGrid({ ...quick, ...defaultGemm }),
+      ...memoryGrid({ ...quick, seqlen: undefined }),
+    ]
     expect(rows.length).toBeLessThan(all.length / 3)
     expect(new Set(names(rows)).size).toBe(rows.length)
   })
@@ -48,4 +55,15 @@ it('runs the sequence lengths that it is given, and nothing else, with every con
   const rows = attentionGrid({ ...flags, ...defaultAttention, seqlen: [300], headDim: [64], threads: [1] })
   expect(new Set(rows.map(({ subject }) => subject.parameters.seqlenQ))).toEqual(new Set([300]))
   expect(rows.some(({ subject }) => subject.contender === 'tfjs')).toBe(true)
+})
+
+it('compares memory at the sequence lengths that it is given, and runs flash alone where they are long', () => {
+  const rows = memoryGrid({ ...flags, threads: [2], seqlen: [300, 131072] })
+  expect(names(rows)).toEqual([
+    'memory: forward N 300 H 1 D 64 full, native 2',
+    'memory: forward N 300 H 1 D 64 full, standard-native 2',
+    'memory: forward+backward N 300 H 1 D 64 full, native 2',
+    'memory: forward+backward N 300 H 1 D 64 full, standard-native 2',
+    'memory: forward+backward N 131072 H 1 D 64 causal, native 2',
+  ])
 })

@@ -37,6 +37,10 @@ export interface AttentionGridFlags extends GridFlags {
   readonly heads: number
 }
 
+export interface MemoryGridFlags extends GridFlags {
+  readonly seqlen: readonly number[] | undefined
+}
+
 export interface GemmGridFlags extends GridFlags {
   readonly dModel: number
   readonly context: number
@@ -56,6 +60,8 @@ export const defaultGemm = { dModel: 384, context: 2048, vocab: 8192, filter: ''
 const decodedKeys = 65536
 const smallSeqlens = [16, 64, 128, 256]
 const longHead = 8192
+/** The longest that standard attention runs: at twice the length its S × S matrices take four times as much. */
+const longestStandard = 16384
 
 /** N 512 to 8192; one head alone, which only a split of its rows keeps all threads busy with; short sequences; decoding; the cost of a call. */
 export function attentionGrid(flags: AttentionGridFlags): Planned[] {
@@ -136,15 +142,18 @@ export function trainingGrid(flags: GridFlags, profile: boolean): Planned[] {
 }
 
 /** One head, so that standard attention fits at N 16,384: the ratios do not depend on how many there are. Then flash alone, causal, which takes half the time. */
-export function memoryGrid(flags: GridFlags): Planned[] {
+export function memoryGrid(flags: MemoryGridFlags): Planned[] {
   const powers = (from: number, to: number) => Array.from({ length: Math.log2(to / from) + 1 }, (_, i) => from * 2 ** i)
+  const { seqlen } = flags
+  const short = seqlen?.filter((n) => n <= longestStandard) ?? powers(128, flags.quick ? 4096 : longestStandard)
+  const long = seqlen?.filter((n) => n >= longestStandard) ?? (flags.quick ? [] : powers(longestStandard, 131072))
   const contenders = contendersOf<Contender>(flags, ['native', 'standard-native'])
   const filters = { ...common(flags), threads: flags.threads ?? [allThreads], headDims: [64], nHeads: 1, passes: defaultAttention.pass }
-  const both = planAttention('memory', { ...filters, contenders, causal: [false], seqlens: powers(128, flags.quick ? 4096 : 16384) })
-  if (flags.quick) return both
   const flash = contenders.filter((name) => !name.startsWith('standard'))
-  const long = { ...filters, contenders: flash, causal: [true], passes: ['forward+backward'] as const, seqlens: powers(16384, 131072) }
-  return [...both, ...planAttention('memory', long)]
+  return [
+    ...planAttention('memory', { ...filters, contenders, causal: [false], seqlens: short }),
+    ...planAttention('memory', { ...filters, contenders: flash, causal: [true], passes: ['forward+backward'], seqlens: long }),
+  ]
 }
 
 /** Attention on a GPU, beside what else computes it there. */
