@@ -36,7 +36,8 @@ export async function tuneAttention(backend: Backend, ctx: KernelContext, shape:
   const [q, k, v] = inputs as [(typeof inputs)[0], (typeof inputs)[0], (typeof inputs)[0]]
   const milliseconds: Record<string, number> = {}
   try {
-    for (const { name } of forwardTiles(ctx, { headDim, headDimV, seqlenQ, totalK: batchSize * seqlenK, nHeadsK })) {
+    const element = dtype === 'f16' && headDim % 4 === 0 && headDimV % 4 === 0 ? 'f16' : 'f32'
+    for (const { name } of forwardTiles(ctx, { headDim, headDimV, seqlenQ, totalK: batchSize * seqlenK, nHeadsK, element })) {
       ctx.measuredTiles.set(key, name)
       const times: number[] = []
       for (let run = 0; run <= RUNS; run++) {
