@@ -172,9 +172,13 @@ async function gradientsOn(on: Backend, { seqlenQ, seqlenK, headDim, headDimV, o
 }
 
 describe.each(gradientProblems)('gradients of $seqlenQ × $seqlenK, D $headDim/$headDimV $options', (problem) => {
-  test('both variants that a device may have give what the other gives, the same bits every time, and lie as near to float64 as naive code', async () => {
+  test('every variant that the device can have gives what the others give, the same bits every time, and lies as near to float64 as naive code', async () => {
     const [expected, naive] = [await gradientsOn(oracle.exact, problem), await gradientsOn(oracle.naive, problem)]
-    const variants = backwardPlans(backend.context, problem.headDim, problem.headDimV).map(({ name }) => name)
+    const plans = backwardPlans(backend.context, problem.headDim, problem.headDimV)
+    // As above: all for one problem, the preferred one of each variant for the other.
+    const variants = plans
+      .filter(({ variant }, i) => problem === gradientProblems[0] || plans.findIndex((plan) => plan.variant === variant) === i)
+      .map(({ name }) => name)
     expect(variants).toContain('plain')
     const results = new Map<string, number[][]>()
     for (const variant of variants) {

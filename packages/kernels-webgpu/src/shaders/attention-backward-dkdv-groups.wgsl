@@ -30,6 +30,34 @@ fn dropoutOfKeys(batchHead: u32, i: i32, j: i32) -> mat4x4f {
   return factors;
 }
 
+/// 5. P, 6. dS of query rows firstRow … firstRow + 3 and keys from j on
+fn gradientsOfKeys(
+  s: Pairs, dp: Pairs, rows: Rows, firstRow: i32, j: i32, sequence: Sequence, run: Run, head: ScoreHead,
+) -> PairsGradients {
+  var result: PairsGradients;
+  let i = firstRow + vec4i(0, 1, 2, 3);
+  var rowLse: vec4f;
+  var delta: vec4f;
+  for (var e = 0u; e < 4u; e++) {
+    let statistics = packedQ[rows.at + u32(min(firstRow + i32(e), rows.last)) * STRIDE_Q + 2u * ROW_VECTORS];
+    rowLse = vec4f(rowLse.yzw, statistics.x);
+    delta = vec4f(delta.yzw, statistics.y);
+  }
+  var dropout = mat4x4f(vec4f(1.0), vec4f(1.0), vec4f(1.0), vec4f(1.0));
+  if (GENERAL && params.hasDropout == 1u) {
+    dropout = dropoutOfKeys(head.batchHead, firstRow, j);
+  }
+  for (var r = 0u; r < ROWS; r++) {
+    let key = vec4i(j + i32(r));
+    let seen = visible(sequence, run.bits, i, key) & (i < vec4i(run.end));
+    let gradients = pairGradients(s[r], dp[r], seen, head, i, key, rowLse, delta, dropout[0]);
+    result.p[r] = gradients.p;
+    result.ds[r] = gradients.ds;
+    dropout = mat4x4f(dropout[1], dropout[2], dropout[3], dropout[0]);
+  }
+  return result;
+}
+
 @compute @workgroup_size(WORKGROUP)
 fn attentionBackwardDkdv(
   @builtin(workgroup_id) workgroup: vec3u,
@@ -68,7 +96,6 @@ fn attentionBackwardDkdv(
         keep(fetchQ(rows, visit.begin, ROW_VECTORS, local), TILE, local);
         workgroupBarrier();
         let firstRow = visit.begin + 4 * i32(lane);
-        let i = firstRow + vec4i(0, 1, 2, 3);
         // 3. S = q·kᵀ, 4. dP = dout·vᵀ
         var s = Pairs();
         var dp = Pairs();
@@ -85,28 +112,10 @@ fn attentionBackwardDkdv(
           }
         }
         // 5. P, 6. dS
-        var rowLse: vec4f;
-        var delta: vec4f;
-        for (var e = 0u; e < 4u; e++) {
-          let statistics = packedQ[rows.at + u32(min(firstRow + i32(e), rows.last)) * STRIDE_Q + 2u * ROW_VECTORS];
-          rowLse = vec4f(rowLse.yzw, statistics.x);
-          delta = vec4f(delta.yzw, statistics.y);
-        }
-        var dropout = mat4x4f(vec4f(1.0), vec4f(1.0), vec4f(1.0), vec4f(1.0));
-        if (GENERAL && params.hasDropout == 1u) {
-          dropout = dropoutOfKeys(head.batchHead, firstRow, j);
-        }
-        for (var r = 0u; r < ROWS; r++) {
-          let key = vec4i(j + i32(r));
-          let seen = visible(sequence, visit.run.bits, i, key) & (i < vec4i(visit.run.end));
-          let gradients = pairGradients(s[r], dp[r], seen, head, i, key, rowLse, delta, dropout[0]);
-          s[r] = gradients.p;
-          dp[r] = gradients.ds;
-          dropout = mat4x4f(dropout[1], dropout[2], dropout[3], dropout[0]);
-        }
+        let gradients = gradientsOfKeys(s, dp, rows, firstRow, j, sequence, visit.run, head);
         // 8. dV += Pᵀ·dout and dK += dSᵀ·Q
-        dv = addWeighted(dv, s, TILE, lane);
-        dk = addWeighted(dk, dp, 0u, lane);
+        dv = addWeighted(dv, gradients.p, TILE, lane);
+        dk = addWeighted(dk, gradients.ds, 0u, lane);
         visit.begin += TILE_ROWS;
         visit = orLater(visit, runs.end, visited);
       }

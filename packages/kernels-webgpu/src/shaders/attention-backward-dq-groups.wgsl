@@ -17,6 +17,24 @@ fn orLater(visit: Visit, last: i32, visited: Range) -> Visit {
   return next;
 }
 
+/// 5. P, 6. dS of query rows from i on and keys j
+fn gradientsOfRows(s: Pairs, dp: Pairs, rows: Rows, i: i32, j: vec4i, sequence: Sequence, bits: i32, head: ScoreHead) -> PairsGradients {
+  var result: PairsGradients;
+  for (var r = 0u; r < ROWS; r++) {
+    let row = vec4i(i + i32(r));
+    let statistics = packedQ[rows.at + u32(min(row.x, rows.last)) * STRIDE_Q + 2u * ROW_VECTORS];
+    var dropout = vec4f(1.0);
+    if (GENERAL && params.hasDropout == 1u) {
+      dropout = dropoutFactors(head.batchHead, row.x, j.x / 4);
+    }
+    let seen = visible(sequence, bits, row, j);
+    let gradients = pairGradients(s[r], dp[r], seen, head, row, j, vec4f(statistics.x), vec4f(statistics.y), dropout);
+    result.ds[r] = gradients.ds;
+    result.dscore[r] = gradients.dscore;
+  }
+  return result;
+}
+
 @compute @workgroup_size(WORKGROUP)
 fn attentionBackwardDq(
   @builtin(workgroup_id) workgroup: vec3u,
@@ -88,22 +106,14 @@ fn attentionBackwardDq(
         }
       }
       // 5. P, 6. dS
-      for (var r = 0u; r < ROWS; r++) {
-        let row = vec4i(i + i32(r));
-        let statistics = packedQ[rows.at + u32(min(row.x, rows.last)) * STRIDE_Q + 2u * ROW_VECTORS];
-        var dropout = vec4f(1.0);
-        if (GENERAL && params.hasDropout == 1u) {
-          dropout = dropoutFactors(head.batchHead, row.x, j.x / 4);
-        }
-        let seen = visible(sequence, bits, row, j);
-        let gradients = pairGradients(s[r], dp[r], seen, head, row, j, vec4f(statistics.x), vec4f(statistics.y), dropout);
-        s[r] = gradients.ds;
-        if (GENERAL && owns) {
-          dslope[r] -= dot(vec4f(distance4(head, row, j)), gradients.dscore);
+      let gradients = gradientsOfRows(s, dp, rows, i, j, sequence, bits, head);
+      if (GENERAL && owns) {
+        for (var r = 0u; r < ROWS; r++) {
+          dslope[r] -= dot(vec4f(distance4(head, vec4i(i + i32(r)), j)), gradients.dscore[r]);
         }
       }
       // 7. dQ += dS·K
-      dq = addWeighted(dq, s, TILE, lane);
+      dq = addWeighted(dq, gradients.ds, TILE, lane);
       // 1. the next V tile
       if (visit.begin < visit.run.end) {
         keep(fetched, 0u, local);

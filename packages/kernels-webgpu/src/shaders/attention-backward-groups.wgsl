@@ -101,6 +101,14 @@ fn addWeighted(sums: Sums, weightsOfLane: Pairs, begin: u32, lane: u32) -> Sums 
   return result;
 }
 
+/// What becomes of S and dP in steps 5 and 6. Functions take and give them whole: their loops over rows may stay loops, which index arrays at run time, and those are not
+/// to be the arrays that products are summed in.
+struct PairsGradients {
+  p: Pairs,
+  ds: Pairs,
+  dscore: Pairs,
+}
+
 /// A tile that a workgroup visits: the rows from `begin` on of a run, by its number.
 struct Visit {
   number: i32,
