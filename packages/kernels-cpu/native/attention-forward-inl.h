@@ -83,6 +83,13 @@ struct AttentionForward : AttentionForwardProblem {
     int64_t begin, end;
   };
 
+  // How many of the first `count` keys from keyBegin on all rows see, in whole panels: those need no mask, and their maxima are known. With vectors of 4 floats, not having
+  // to look at them again takes 1 to 2 % less time under causal masks; with AVX-512, knowing it took 1 to 2 % more.
+  int64_t seenByAll(const Sequence& s, int64_t rowBegin, int64_t rowEnd, int64_t keyBegin, int64_t count) const {
+    if (kLanes > 4 || options.blockMask.given || s.schedule.visibleKeys(rowEnd - 1).begin > keyBegin) return 0;
+    return maxOf(0, minOf(count, s.schedule.visibleKeys(rowBegin).end - keyBegin)) / kNR * kNR;
+  }
+
   // Scores of one strip of rows against what it sees of a tile, while the strip before computes its probabilities. False: it sees nothing.
   TILEGRAD_INLINE bool scoreStrip(const Sequence& s, int64_t h, const float* qRows, int64_t rowBegin, int64_t rowEnd, const KeyTile& tile,
                                   ForwardStrip& strip, ForwardStrip& before, RowPrefetch& ahead) const {
@@ -93,8 +100,11 @@ struct AttentionForward : AttentionForwardProblem {
     if (keyEnd <= keyBegin) return false;
     const int64_t count = keyEnd - keyBegin;
     // 3. scores = q·kᵀ and their row maxima
-    VF tileMax[kMR];
-    for (int r = 0; r < kMR; r++) tileMax[r] = splat(-__builtin_inff());
+    const bool full = options.full(s, h, rowBegin, rowEnd, keyBegin, keyEnd);
+    const bool changed = options.softcap > 0 || options.hasAddend();
+    const int64_t first = full || changed ? 0 : seenByAll(s, rowBegin, rowEnd, keyBegin, count);
+    VF tileMax[kMR], firstMax[kMR];
+    for (int r = 0; r < kMR; r++) tileMax[r] = firstMax[r] = splat(-__builtin_inff());
     const float* kPanel = tile.k + (keyBegin - tile.begin) * size.headDim;
     float* scores = strip.scores;
     int64_t j = 0;
@@ -103,18 +113,19 @@ struct AttentionForward : AttentionForwardProblem {
       ahead.next();
       scorePanel<kMR, kNV>(qRows, kPanel, scores + j, tileMax);
       if (before.row < kMR) before.exponentiateRow();
+      if (kLanes == 4 && j + kNR == first)
+        for (int r = 0; r < kMR; r++) firstMax[r] = tileMax[r];
     }
     for (; j < count; j += kLanes, kPanel += kLanes) scorePanel<kMR, 1>(qRows, kPanel, scores + j, tileMax);
     // 3. softcap, ALiBi and bias, 4. mask and softmax
-    const bool full = options.full(s, h, rowBegin, rowEnd, keyBegin, keyEnd);
-    if (!full || options.softcap > 0 || options.hasAddend()) {
+    if (!full || changed) {
       for (int r = 0; r < kMR && rowBegin + r < rowEnd; r++) {
         float* row = scores + r * kBlockN;
         if (options.softcap > 0) options.softcapRow(count, row);
         if (options.hasAddend()) options.addRow(s, h, rowBegin + r, keyBegin, count, row);
-        if (!full) options.maskRow(s, h, rowBegin + r, keyBegin, keyEnd, row, -__builtin_inff());
-        tileMax[r] = load(row);
-        for (int64_t j = kLanes; j < count; j += kLanes) tileMax[r] = max(tileMax[r], load(row + j));
+        if (!full) options.maskRow(s, h, rowBegin + r, keyBegin + first, keyEnd, row + first, -__builtin_inff());
+        tileMax[r] = firstMax[r];
+        for (int64_t j = first; j < count; j += kLanes) tileMax[r] = max(tileMax[r], load(row + j));
       }
     }
     strip.step = strip.softmax->advance(tileMax);
