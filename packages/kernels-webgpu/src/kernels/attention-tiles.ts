@@ -145,14 +145,14 @@ export function vectorsOf(tile: ForwardTile, { headDim, headDimV }: ForwardShape
   return vectorsMade(tile).find((vectors) => vectors >= most) ?? most
 }
 
-/** Vectors of sums of a lane for which tiles in software are made: more take long to compile, and do not fit into a processor's nearest caches. */
-const MOST_VECTORS = 128
+/** Vectors of sums of a lane for which tiles in software are made, for each of their lanes: more take long to compile, and do not fit into a processor's nearest caches. */
+const MOST_VECTORS = 16
 
 /** The numbers of vectors for which a tile is made. */
 export function vectorsMade(tile: ForwardTile): number[] {
   const all = Array.from({ length: 5 }, (_, i) => 2 ** i).filter((vectors) => vectors * tile.columns < 2 * 256)
   if (tile.variant === 'plain') return all
-  if (tile.variant === 'software') return all.filter((vectors) => vectors <= 8 && vectors * tile.blockM <= MOST_VECTORS)
+  if (tile.variant === 'software') return all.filter((vectors) => vectors <= 8 && vectors * tile.blockM <= MOST_VECTORS * tile.invocations)
   const rows = tile.constants.ROWS as number
   // Head dims of 96 and, rounded up to it, 80 are common.
   const headDims = [32, 64, 96, 128, 256]
