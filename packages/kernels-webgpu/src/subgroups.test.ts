@@ -80,9 +80,13 @@ const chosen = [
   /^attention varlen f32: varlen 65×65 1×130 70×33 17×64 H 2\/1 D 32/,
   /^attention block mask f32: B (1|2) Sq (300|200) Sk \d+ H \S+ D 32 mask {"seed":(10|15|23),/,
 ]
-const cases = conformanceCases({ dtypes: ['f32'], sizes: 'full' }).filter(({ group, name }) =>
+const cases = conformanceCases({ dtypes: ['f32', 'f16'], sizes: 'full' }).filter(({ group, name }) =>
   chosen.some((pattern) => pattern.test(`${group}: ${name}`)),
 )
+
+test('every pattern finds cases', () => {
+  for (const pattern of chosen) expect(cases.some(({ group, name }) => pattern.test(`${group}: ${name}`)), String(pattern)).toBe(true)
+})
 
 // Subgroups of 64 that lie across the order of invocations, and have gaps: shaders/subgroup-emulated.wgsl. One group of eight lanes is not whole, so its rows are another's.
 describe('on emulated subgroups of 64 with gaps', () => {
