@@ -26,7 +26,8 @@ it('gives as many samples as asked for, after a warm-up, and waits for the work 
   const timing = await time(work, { samples: 5, threads: 1 }, () => () => false)
   expect(timing).toMatchObject({ retaken: 0, disturbed: 0 })
   expect(timing.samples).toHaveLength(5)
-  expect(work.log).toEqual({ calls: 7, syncs: 7 })
+  expect(work.log.calls).toBeGreaterThanOrEqual(7)
+  expect(work.log.syncs).toBe(work.log.calls)
   expect(Math.min(...timing.samples)).toBeGreaterThanOrEqual(0.059)
 })
 
@@ -53,7 +54,7 @@ it('judges the whole of a sample that is many calls, and its lead-in', async () 
   const judged: number[] = []
   const timing = await time(work, { samples: 5, threads: 1 }, () => (seconds) => judged.push(seconds) === 0)
   expect(timing.callsPerSample).toBeGreaterThan(1)
-  expect(calls).toBe(2 + 5 * (timing.callsPerSample + Math.floor(timing.callsPerSample / 2)))
+  expect(calls).toBeGreaterThan(2 + 5 * (timing.callsPerSample + Math.ceil(timing.callsPerSample / 2)))
   expect(judged).toHaveLength(5)
   for (const [i, seconds] of judged.entries()) expect(seconds).toBeGreaterThan((timing.samples[i] as number) * timing.callsPerSample)
 })
@@ -74,4 +75,11 @@ it('times calls alone, or each with its answer', async () => {
   now.mockRestore()
   expect(enqueued.median).toBe(0.001)
   expect(answered.median).toBe(1.001)
+})
+
+it('counts the calls of a sample by the time of calls that are warm', async () => {
+  let calls = 0
+  const call = () => new Promise<void>((resolve) => setTimeout(resolve, ++calls < 5 ? 30 : 2))
+  const timing = await time({ call, sync: async () => {} }, { samples: 5, threads: 1 }, () => () => false)
+  expect(timing.callsPerSample).toBeGreaterThan(4)
 })

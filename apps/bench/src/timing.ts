@@ -38,6 +38,8 @@ const leadIn = 0.5
 const enqueuedCalls = 256
 /** Until the compiler is done with what runs per call, or calls have taken so long that it must be. */
 const [enqueuedWarmUps, enqueuedWarmUpSeconds] = [30, 3]
+/** V8 runs WebAssembly that it has compiled in haste until its better code is there. */
+const warmUpSeconds = 0.2
 /** A machine that is busy throughout ends the retaking after as many samples more as were asked for. */
 const retakesPerSample = 1
 
@@ -50,7 +52,7 @@ export async function time(workload: Workload, options: TimingOptions, watch = w
   while (clean.length < samples && clean.length + disturbed.length < samples * (1 + retakesPerSample)) {
     const wasDisturbed = watch(threads)
     const start = performance.now()
-    const before = Math.floor(calls * leadIn)
+    const before = calls === 1 ? 0 : Math.ceil(calls * leadIn)
     if (until === 'done' && before > 0) await sample(workload, before, until)
     const seconds = await sample(workload, calls, until)
     ;(wasDisturbed((performance.now() - start) / 1e3) ? disturbed : clean).push(seconds)
@@ -81,8 +83,11 @@ async function warmUp(workload: Workload, until: Until): Promise<number> {
     for (let i = 0; i < enqueuedWarmUps && performance.now() < end; i++) await sample(workload, enqueuedCalls, until)
     return enqueuedCalls
   }
+  const end = performance.now() + 1e3 * warmUpSeconds
   let seconds = await sample(workload, 1, until)
-  if (seconds < 1) seconds = await sample(workload, 1, until)
+  do {
+    if (seconds < 1) seconds = await sample(workload, 1, until)
+  } while (performance.now() < end)
   return Math.max(1, Math.ceil(minSampleSeconds / seconds))
 }
 
