@@ -85,7 +85,11 @@ const cases = conformanceCases({ dtypes: ['f32', 'f16'], sizes: 'full' }).filter
 )
 
 test('every pattern finds cases', () => {
-  for (const pattern of chosen) expect(cases.some(({ group, name }) => pattern.test(`${group}: ${name}`)), String(pattern)).toBe(true)
+  for (const pattern of chosen)
+    expect(
+      cases.some(({ group, name }) => pattern.test(`${group}: ${name}`)),
+      String(pattern),
+    ).toBe(true)
 })
 
 // Subgroups of 64 that lie across the order of invocations, and have gaps: shaders/subgroup-emulated.wgsl. One group of eight lanes is not whole, so its rows are another's.

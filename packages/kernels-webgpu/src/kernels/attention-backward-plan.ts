@@ -42,7 +42,7 @@ export const SOFTWARE_TILES: readonly SoftwareTile[] = SOFTWARE_SIZES.flatMap((S
   })),
 )
 
-/** The same for groups of lanes in subgroups of any size, by the names in shaders/attention-backward-groups.wgsl. */
+/** The same for groups of lanes in subgroups of any size, by the names in shaders/attention-backward-subgroups.wgsl. */
 export interface GroupTile {
   readonly LANES: number
   readonly WORKGROUP: number

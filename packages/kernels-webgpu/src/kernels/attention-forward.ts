@@ -2,7 +2,7 @@ import { type AttentionProblem, checkAttentionForward, type Kernels, type Tensor
 import type { KernelContext, Run } from '../kernel-context'
 import { type Constants, combinations, defineShader, type Shader, type WgslFile } from '../shader'
 import text from '../shaders/attention-forward.wgsl'
-import groupsText from '../shaders/attention-forward-groups.wgsl'
+import softwareText from '../shaders/attention-forward-software.wgsl'
 import subgroupsText from '../shaders/attention-forward-subgroups.wgsl'
 import mergeText from '../shaders/attention-merge.wgsl'
 import { attentionForwardGroupsLibraries, attentionForwardLibraries, attentionForwardRowsLibraries } from '../shaders/libraries'
@@ -34,9 +34,9 @@ function define(name: string, wgsl: string, tiles: readonly ForwardTile[], libra
 
 const shaders = {
   plain: define('attention-forward', text, PLAIN_TILES, attentionForwardLibraries),
-  software: define('attention-forward-subgroups', subgroupsText, SOFTWARE_TILES, attentionForwardRowsLibraries),
-  subgroups: define('attention-forward-groups', groupsText, GROUP_TILES, attentionForwardGroupsLibraries(false)),
-  emulated: define('attention-forward-groups', groupsText, GROUP_TILES, attentionForwardGroupsLibraries(true)),
+  software: define('attention-forward-software', softwareText, SOFTWARE_TILES, attentionForwardRowsLibraries),
+  subgroups: define('attention-forward-subgroups', subgroupsText, GROUP_TILES, attentionForwardGroupsLibraries(false)),
+  emulated: define('attention-forward-subgroups', subgroupsText, GROUP_TILES, attentionForwardGroupsLibraries(true)),
 }
 export const attentionForwardShaders = Object.values(shaders)
 export const attentionMerge = defineShader('attention-merge', mergeText, combinations({ OutElement: ['f32', 'f16'] }))

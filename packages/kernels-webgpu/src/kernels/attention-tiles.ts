@@ -73,7 +73,7 @@ function groupTile(lanes: number, rows: number, leastRows: number): ForwardTile 
 }
 
 /**
- * Tiles of shaders/attention-forward-groups.wgsl. Of every row of its group an invocation has 4 scores and 4·VECTORS elements of O in registers, at most MOST_SUMS in all, and two of
+ * Tiles of shaders/attention-forward-subgroups.wgsl. Of every row of its group an invocation has 4 scores and 4·VECTORS elements of O in registers, at most MOST_SUMS in all, and two of
  * the maximum and the sum; besides, lanes²·VECTORS/8 elements that are fetched (16 at D 64; half as many registers in f16), some 20 of operands at hand
  * and 15 of places: 170 for 128 rows at D 64, 105 for 64 rows, 140 for 64 rows at D 128. More rows get more out of each vector that is read from workgroup memory,
  * and leave room for fewer invocations to hide its latency: which is the better is for tuneAttention to measure. Groups of 4 lanes are for

@@ -2,12 +2,6 @@ import type { Kernels } from '@tilegrad/tensor'
 import type { KernelContext } from '../kernel-context'
 import type { Shader } from '../shader'
 import { attentionBackwardKernels, attentionBackwardOptions, attentionBackwardPreprocess } from './attention-backward'
-import {
-  attentionBackwardDkdvEmulatedGroups,
-  attentionBackwardDkdvGroups,
-  attentionBackwardDqEmulatedGroups,
-  attentionBackwardDqGroups,
-} from './attention-backward-groups'
 import { attentionBackwardSoftware } from './attention-backward-software'
 import {
   attentionBackwardDkdvByEmulatedMatrix,
@@ -15,6 +9,12 @@ import {
   attentionBackwardDqByEmulatedMatrix,
   attentionBackwardDqBySubgroupMatrix,
 } from './attention-backward-subgroup-matrix'
+import {
+  attentionBackwardDkdvEmulatedGroups,
+  attentionBackwardDkdvGroups,
+  attentionBackwardDqEmulatedGroups,
+  attentionBackwardDqGroups,
+} from './attention-backward-subgroups'
 import { attentionBackwardDbias, attentionBackwardDkdv, attentionBackwardDq } from './attention-backward-tiles'
 import { attentionForwardKernels, attentionForwardShaders, attentionMerge } from './attention-forward'
 import { attentionForwardByEmulatedMatrix, attentionForwardBySubgroupMatrix } from './attention-forward-subgroup-matrix'

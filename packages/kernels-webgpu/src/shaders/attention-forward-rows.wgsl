@@ -1,4 +1,4 @@
-// Sixteen rows of a tile in the registers of a subgroup of exactly LANES lanes, for attention-forward-subgroups.wgsl: products, maxima, sums and the online softmax.
+// Sixteen rows of a tile in the registers of a subgroup of exactly LANES lanes, for attention-forward-software.wgsl: products, maxima, sums and the online softmax.
 
 /// Sixteen rows of four columns: a vector is a row, a matrix four rows. Sums keep to constant indices, without which compilers put them into memory; so
 /// loops over rows are written out. Of fewer rows only the first matrices are used.

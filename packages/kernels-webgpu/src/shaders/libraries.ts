@@ -1,8 +1,8 @@
 /// <reference path="../wgsl.d.ts" />
 import type { WgslFile } from '../shader'
 import activations from './activations.wgsl'
-import attentionBackwardGroups from './attention-backward-groups.wgsl'
 import attentionBackwardProducts from './attention-backward-products.wgsl'
+import attentionBackwardGroups from './attention-backward-subgroups.wgsl'
 import attentionBackwardTile from './attention-backward-tile.wgsl'
 import attentionForwardRows from './attention-forward-rows.wgsl'
 import attentionForwardTile from './attention-forward-tile.wgsl'
@@ -72,7 +72,7 @@ export const attentionBackwardTilesLibraries: readonly WgslFile[] = [
 export const attentionBackwardGroupsLibraries = (emulated: boolean): readonly WgslFile[] => [
   ...attentionBackwardLibraries,
   ...lanesLibraries(emulated),
-  { name: 'attention-backward-groups.wgsl', text: attentionBackwardGroups },
+  { name: 'attention-backward-subgroups.wgsl', text: attentionBackwardGroups },
 ]
 
 export const attentionInspectionLibraries: readonly WgslFile[] = [

@@ -1,7 +1,7 @@
 import type { KernelContext } from '../kernel-context'
 import { type Constants, defineShader } from '../shader'
-import dkdvText from '../shaders/attention-backward-dkdv-groups.wgsl'
-import dqText from '../shaders/attention-backward-dq-groups.wgsl'
+import dkdvText from '../shaders/attention-backward-dkdv-subgroups.wgsl'
+import dqText from '../shaders/attention-backward-dq-subgroups.wgsl'
 import { attentionBackwardGroupsLibraries } from '../shaders/libraries'
 import type { WebGPUTensor } from '../tensor'
 import { type Packed, sumByPair } from './attention-backward-packed'
@@ -12,10 +12,10 @@ const constantsOf = (tile: GroupTile): Constants => ({ SUBGROUPS: true, Vector: 
 const variants = GROUP_TILES.flatMap((tile) => [false, true].map((GENERAL) => ({ GENERAL, ...constantsOf(tile) })))
 const define = (name: string, text: string, emulated: boolean) =>
   defineShader(name, text, variants, attentionBackwardGroupsLibraries(emulated))
-export const attentionBackwardDkdvGroups = define('attention-backward-dkdv-groups', dkdvText, false)
-export const attentionBackwardDkdvEmulatedGroups = define('attention-backward-dkdv-groups', dkdvText, true)
-export const attentionBackwardDqGroups = define('attention-backward-dq-groups', dqText, false)
-export const attentionBackwardDqEmulatedGroups = define('attention-backward-dq-groups', dqText, true)
+export const attentionBackwardDkdvGroups = define('attention-backward-dkdv-subgroups', dkdvText, false)
+export const attentionBackwardDkdvEmulatedGroups = define('attention-backward-dkdv-subgroups', dkdvText, true)
+export const attentionBackwardDqGroups = define('attention-backward-dq-subgroups', dqText, false)
+export const attentionBackwardDqEmulatedGroups = define('attention-backward-dq-subgroups', dqText, true)
 
 /** Enqueues dK, dV and dQ. @returns see sumByPair */
 export function sumByGroups(ctx: KernelContext, packed: Packed, tile: GroupTile): WebGPUTensor {
