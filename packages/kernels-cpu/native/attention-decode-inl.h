@@ -62,20 +62,20 @@ struct AttentionDecode : AttentionForwardProblem {
   }
 
   // A key of all heads against their rows: the lanes of products[strip][r·kKeys + j] add up to the product of row r. A function of its own, with its arguments by
-  // value, so that they stay in registers; kDim is the head dimension, or 0 for any.
-  template <int MR, int kDim>
+  // value, so that they stay in registers; kDim is the head dimension, kPerHead the strips of a key head, or 0 for any.
+  template <int MR, int kDim, int kPerHead>
   __attribute__((noinline)) static void multiplyKey(DecodeStrips<MR> strips, KeyStream keys, int64_t key, KeysAhead ahead, int64_t j) {
-    const int64_t headDim = kDim ? kDim : keys.dim;
+    const int64_t headDim = kDim ? kDim : keys.dim, qStride = kDim ? kDim : strips.qStride;
     const float *row = keys.at(key, 0), *q = strips.q;
     VF* products = strips.products + j;
     for (int64_t head = 0; head < keys.nHeads; head++, row += keys.strides.head) {
       ahead.prefetchHead<1, kDim>();
-      for (int64_t n = 0; n < strips.perHead; n++, products += kLanes, q += MR * strips.qStride) {
+      for (int64_t n = 0; n < (kPerHead ? kPerHead : strips.perHead); n++, products += kLanes, q += MR * qStride) {
         VF acc[MR] = {};
         const auto multiply = [&](int64_t d, auto lanes) {
           const VF kv = lanes.load(row + d);
 #pragma GCC unroll 4
-          for (int r = 0; r < MR; r++) acc[r] = mulAdd(load(q + r * strips.qStride + d), kv, acc[r]);  // q has zeros beyond D
+          for (int r = 0; r < MR; r++) acc[r] = mulAdd(load(q + r * qStride + d), kv, acc[r]);  // q has zeros beyond D
         };
         forDimension<kDim>(headDim, multiply);
 #pragma GCC unroll 4
@@ -224,7 +224,14 @@ struct AttentionDecode : AttentionForwardProblem {
           for (int i = 0; i < kKeys; i++) rows[i] += keys.strides.head;
         }
       } else {
-        for (int64_t i = 0; i < kKeys; i++) multiplyKey<MR, kDim>(strips, keys, keyAt(i), KeysAhead(keys, next, j + i, 1), i);
+        for (int64_t i = 0; i < kKeys; i++) {
+          const KeysAhead ahead(keys, next, j + i, 1);
+          if (MR == 1 && strips.perHead == 1) {
+            multiplyKey<MR, kDim, 1>(strips, keys, keyAt(i), ahead, i);
+          } else {
+            multiplyKey<MR, kDim, 0>(strips, keys, keyAt(i), ahead, i);
+          }
+        }
         for (int64_t n = 0; n < strips.count; n++) finish(n, j, strips.products + n * kLanes);
       }
     }
@@ -246,15 +253,15 @@ struct AttentionDecode : AttentionForwardProblem {
   }
 
   // O += P·v for kDecodeKeys keys from `begin` on, all heads, as far as columns make whole panels; the products are added up before they meet O. As multiplyKey.
-  template <int MR, int kDim>
+  template <int MR, int kDim, int kPerHead>
   __attribute__((noinline)) static void accumulateGroup(DecodeStrips<MR> strips, KeyStream values, int64_t begin, KeysAhead ahead, int64_t anyColumns) {
     constexpr int kKeys = DecodeStrip<MR>::kKeys, NV = decodeVectors<MR>;
-    const int64_t columns = kDim ? kDim : anyColumns;
+    const int64_t columns = kDim ? kDim : anyColumns, oStride = kDim ? kDim : strips.oStride;
     const float *p = strips.scores + begin / kKeys * kLanes + begin % kKeys, *vRows = values.at(begin, 0);
     float* o = strips.o;
     for (int64_t head = 0; head < values.nHeads; head++, vRows += values.strides.head) {
       ahead.prefetchHead<kDecodeKeys, kDim>();
-      for (int64_t n = 0; n < strips.perHead; n++, p += strips.scoresOfStrip, o += MR * strips.oStride) {
+      for (int64_t n = 0; n < (kPerHead ? kPerHead : strips.perHead); n++, p += strips.scoresOfStrip, o += MR * oStride) {
         for (int64_t d = 0; d < columns; d += NV * kLanes) {
           VF acc[MR][NV];
           clear(acc);
@@ -273,7 +280,7 @@ struct AttentionDecode : AttentionForwardProblem {
           for (int r = 0; r < MR; r++)
 #pragma GCC unroll 4
             for (int v = 0; v < NV; v++) {
-              float* to = o + d + r * strips.oStride + v * kLanes;
+              float* to = o + d + r * oStride + v * kLanes;
               store(to, load(to) + acc[r][v]);
             }
         }
@@ -290,7 +297,12 @@ struct AttentionDecode : AttentionForwardProblem {
       int64_t d = 0;
       if (end - begin == kDecodeKeys) {
         d = size.headDimV / panel * panel;
-        accumulateGroup<MR, kDim>(strips, values, begin, KeysAhead(values, next, begin, kDecodeKeys), d);
+        const KeysAhead ahead(values, next, begin, kDecodeKeys);
+        if (MR == 1 && strips.perHead == 1) {
+          accumulateGroup<MR, kDim, 1>(strips, values, begin, ahead, d);
+        } else {
+          accumulateGroup<MR, kDim, 0>(strips, values, begin, ahead, d);
+        }
       }
       for (int64_t n = 0; d < size.headDimV && n < strips.count; n++) {
         accumulateRows<MR, decodeVectors<MR>>(d, begin, end, strips.scoresOf(n), values.at(begin, n / strips.perHead), strips.o + n * MR * headDimVPad);
