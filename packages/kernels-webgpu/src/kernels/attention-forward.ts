@@ -101,24 +101,28 @@ function planOf(ctx: KernelContext, problem: AttentionProblem, q: Tensor, k: Ten
 
 type QKV = Readonly<Record<'q' | 'k' | 'v', Tensor>>
 
-/** What rowsOf gives: the tensors' own elements where they come in fours (or are not read at all), f32 in copies. */
-function elementOf(ctx: KernelContext, { headDim, headDimV, totalK, dtype }: AttentionProblem, { q, k, v }: QKV): 'f32' | 'f16' {
-  const asTheyAre = totalK === 0 || inFours(headDim, headDimV, [headsOf(ctx, q), headsOf(ctx, k), headsOf(ctx, v)])
-  return asTheyAre ? (dtype as 'f32' | 'f16') : 'f32'
+/** What rowsOf gives. */
+function elementOf(ctx: KernelContext, problem: AttentionProblem, tensors: QKV): 'f32' | 'f16' {
+  return areRows(ctx, problem, tensors) ? (problem.dtype as 'f32' | 'f16') : 'f32'
 }
 
 /** q, k and v in rows of whole vectors: as they are where they come in fours, else in f32 copies. */
-function rowsOf(ctx: KernelContext, problem: AttentionProblem, { q, k, v }: QKV): MatrixRows {
-  const { totalQ, totalK, seqlenQ, seqlenK, headDim, headDimV, dtype } = problem
-  const [qHeads, kHeads, vHeads] = [headsOf(ctx, q), headsOf(ctx, k), headsOf(ctx, v)]
-  if (totalK === 0 || inFours(headDim, headDimV, [qHeads, kHeads, vHeads])) {
-    return { element: dtype as 'f32' | 'f16', q: qHeads, k: kHeads, v: vHeads }
+function rowsOf(ctx: KernelContext, problem: AttentionProblem, tensors: QKV): MatrixRows {
+  const { q, k, v } = tensors
+  const { totalQ, totalK, seqlenQ, seqlenK, dtype } = problem
+  if (areRows(ctx, problem, tensors)) {
+    return { element: dtype as 'f32' | 'f16', q: headsOf(ctx, q), k: headsOf(ctx, k), v: headsOf(ctx, v) }
   }
   const [queries, keys] = [
     { seqlen: seqlenQ, rows: totalQ },
     { seqlen: seqlenK, rows: totalK },
   ]
   return { element: 'f32', q: packedHeads(ctx, q, queries), k: packedHeads(ctx, k, keys), v: packedHeads(ctx, v, keys) }
+}
+
+/** Whether q, k and v are rows of whole vectors, or are not read at all. */
+function areRows(ctx: KernelContext, { headDim, headDimV, totalK }: AttentionProblem, { q, k, v }: QKV): boolean {
+  return totalK === 0 || inFours(headDim, headDimV, [headsOf(ctx, q), headsOf(ctx, k), headsOf(ctx, v)])
 }
 
 /** Whether every head of every row begins at, and has, a multiple of four elements. */
