@@ -48,10 +48,21 @@ export interface AttentionOptions {
 /** An option of attention that is a tensor and has a gradient. */
 export type LearnableAttentionOption = 'alibiSlopes' | 'bias' | 'sink'
 
-/** Options of attentionBackward: those that attentionForward was given. */
+/** Options of attentionForward. */
+export interface AttentionForwardOptions extends AttentionOptions {
+  /**
+   * A backward pass will follow: return `probabilities` where they spare it more than they cost. That is the backend's to judge, by sizes and options
+   * alone; none returns them for more than MAX_SAVED_KEYS keys, so that memory stays linear in seqlenQ, or with cuSeqlens. Default false.
+   */
+  readonly saveProbabilities?: boolean
+}
+
+/** Options of attentionBackward: those that attentionForward was given, but for saveProbabilities. */
 export interface AttentionBackwardOptions extends AttentionOptions {
   /** Which of the given alibiSlopes, bias and sink get a gradient. Default: each that is given. */
   readonly optionGradients?: readonly LearnableAttentionOption[]
+  /** f32 [B, Hq, Sq, Sk], contiguous: those of attentionForward. A backend may read them instead of computing them again from q, k and lse. */
+  readonly probabilities?: Tensor
 }
 
 /** Result of attentionForward. */
@@ -60,6 +71,8 @@ export interface AttentionForwardResult {
   readonly out: Tensor
   /** f32 [B, Hq, Sq], or [Hq, totalQ]: natural log of Σ exp(score), the sink's included; −∞ in rows that see no key (without sink). */
   readonly lse: Tensor
+  /** f32 [B, Hq, Sq, Sk]: exp(score − lse), before dropout; 0 where hidden. With saveProbabilities only, and not always. */
+  readonly probabilities?: Tensor
 }
 
 /** Result of attentionBackward, each in the shape and dtype of what it is the gradient of. */

@@ -1,6 +1,7 @@
 export type {
   AttentionBackwardOptions,
   AttentionBackwardResult,
+  AttentionForwardOptions,
   AttentionForwardResult,
   AttentionOptions,
   AttentionTopKResult,

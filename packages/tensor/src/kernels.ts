@@ -1,6 +1,7 @@
 import type {
   AttentionBackwardOptions,
   AttentionBackwardResult,
+  AttentionForwardOptions,
   AttentionForwardResult,
   AttentionOptions,
   AttentionTopKResult,
@@ -72,8 +73,8 @@ export interface Kernels {
    * of Hk, query head h reads key head ⌊h·Hk/Hq⌋; D and Dv in 1..256. With cuSeqlens [totalQ, Hq, D], [totalK, Hk, D], [totalK, Hk, Dv].
    * Source: FlashAttention (arXiv 2205.14135) algorithm 1 with FlashAttention-2's (2307.08691) loop order.
    */
-  attentionForward(q: Tensor, k: Tensor, v: Tensor, options?: AttentionOptions): AttentionForwardResult
-  /** Gradient of attentionForward from its results, recomputing scores tile by tile (arXiv 2205.14135, algorithm 4). */
+  attentionForward(q: Tensor, k: Tensor, v: Tensor, options?: AttentionForwardOptions): AttentionForwardResult
+  /** Gradient of attentionForward from its results, recomputing scores tile by tile (arXiv 2205.14135, algorithm 4) where `probabilities` are not given. */
   attentionBackward(
     dout: Tensor,
     q: Tensor,

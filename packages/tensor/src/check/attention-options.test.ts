@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest'
-import type { AttentionBackwardOptions, AttentionOptions } from '../attention'
+import type { AttentionBackwardOptions, AttentionForwardOptions, AttentionOptions } from '../attention'
 import type { BlockMask } from '../block-mask'
 import type { DType } from '../dtype'
 import { TestHost } from '../host.testing'
@@ -10,6 +10,7 @@ import {
   checkAttentionForward,
   checkAttentionRows,
   checkAttentionTopK,
+  MAX_SAVED_KEYS,
   sequenceOf,
 } from './index'
 
@@ -21,11 +22,12 @@ const t = (shape: readonly number[], dtype: DType = 'f32'): Tensor => host.zeros
 const ints = (...values: number[]) => Int32Array.from(values)
 
 /** B 2, Sq 5, Sk 7, H 4/2, D 8, Dv 3. */
-const forward = (options: AttentionOptions) => checkAttentionForward(host, t([2, 5, 4, 8]), t([2, 7, 2, 8]), t([2, 7, 2, 3]), options)
+const forward = (options: AttentionForwardOptions) =>
+  checkAttentionForward(host, t([2, 5, 4, 8]), t([2, 7, 2, 8]), t([2, 7, 2, 3]), options)
 const backward = (options: AttentionBackwardOptions) =>
   checkAttentionBackward(host, t([2, 5, 4, 3]), t([2, 5, 4, 8]), t([2, 7, 2, 8]), t([2, 7, 2, 3]), t([2, 5, 4, 3]), t([2, 4, 5]), options)
 /** 10 query and 14 key rows, H 4/2, D 8, Dv 3. */
-const packed = (options: AttentionOptions) => checkAttentionForward(host, t([10, 4, 8]), t([14, 2, 8]), t([14, 2, 3]), options)
+const packed = (options: AttentionForwardOptions) => checkAttentionForward(host, t([10, 4, 8]), t([14, 2, 8]), t([14, 2, 3]), options)
 
 const emptyMask = (batchSize: number, nHeads: number, seqlenQ: number, seqlenK: number): BlockMask => ({
   batchSize,
@@ -312,6 +314,37 @@ describe('optionGradients', () => {
     expect(() => backward({ optionGradients: ['softcap' as never] })).toThrow("(none), got 'softcap'")
     expect(() => backward({ ...learnable(), optionGradients: 'sink' as never })).toThrow("got 'sink'")
     expect(() => forward({ optionGradients: [] } as never)).toThrow("got 'optionGradients'")
+  })
+})
+
+describe('probabilities', () => {
+  test('may be returned for up to MAX_SAVED_KEYS keys, where they are asked for', () => {
+    const asked = (seqlenK: number, saveProbabilities?: boolean) =>
+      checkAttentionForward(host, t([1, 5, 1, 8]), t([1, seqlenK, 1, 8]), t([1, seqlenK, 1, 8]), {
+        ...(saveProbabilities !== undefined && { saveProbabilities }),
+      }).saveProbabilities
+    expect([asked(7, true), asked(MAX_SAVED_KEYS, true)]).toEqual([true, true])
+    expect([asked(MAX_SAVED_KEYS + 1, true), asked(7, false), asked(7)]).toEqual([false, false, false])
+    const cuSeqlens = { cuSeqlensQ: ints(0, 4, 10), cuSeqlensK: ints(0, 7, 14) }
+    expect(packed({ ...cuSeqlens, saveProbabilities: true }).saveProbabilities).toBe(false)
+    expect(() => forward({ saveProbabilities: 1 as never })).toThrow('attentionForward: saveProbabilities must be true or false, got 1')
+  })
+
+  test('given to the backward pass', () => {
+    const probabilities = t([2, 4, 5, 7])
+    expect(backward({ probabilities }).probabilities).toBe(probabilities)
+    expect('probabilities' in backward({})).toBe(false)
+    expect(() => backward({ probabilities: t([2, 4, 7, 5]) })).toThrow('probabilities must be [2, 4, 5, 7], got [2, 4, 7, 5]')
+    expect(() => backward({ probabilities: t([2, 4, 5, 7], 'f16') })).toThrow('attentionBackward: probabilities must be f32, got f16')
+    expect(() => backward({ probabilities: t([2, 4, 7, 5]).permute([0, 1, 3, 2]) })).toThrow('probabilities must be contiguous')
+    expect(() => backward({ probabilities: 1 as never })).toThrow('attentionBackward: probabilities must be a tensor, got 1')
+    expect(() => backward({ saveProbabilities: true } as never)).toThrow("got 'saveProbabilities'")
+    expect(() => forward({ probabilities } as never)).toThrow("got 'probabilities'")
+    const lengths = { cuSeqlensQ: ints(0, 4, 10), cuSeqlensK: ints(0, 7, 14) }
+    const tensors = [t([10, 4, 3]), t([10, 4, 8]), t([14, 2, 8]), t([14, 2, 3]), t([10, 4, 3]), t([4, 10])] as const
+    expect(() => checkAttentionBackward(host, ...tensors, { ...lengths, probabilities })).toThrow(
+      'attentionBackward: probabilities must be left out with cuSeqlensQ, got [2, 4, 5, 7]',
+    )
   })
 })
 

@@ -1,4 +1,4 @@
-import type { AttentionBackwardOptions, AttentionOptions, LearnableAttentionOption } from '../attention'
+import type { AttentionBackwardOptions, AttentionForwardOptions, AttentionOptions, LearnableAttentionOption } from '../attention'
 import type { Backend } from '../backend'
 import type { BlockMask } from '../block-mask'
 import type { DType } from '../dtype'
@@ -8,11 +8,14 @@ import { formatShape } from '../shape'
 import type { Tensor } from '../tensor'
 import { type Broadcast, SCORE_OPTIONS, scoreProblem } from './attention-scores'
 import { checkBlockMask } from './block-mask'
-import { checkDType, checkFloat, checkLastAxis, checkOptions, checkShape, checkTensors } from './common'
+import { checkBoolean, checkDType, checkFloat, checkLastAxis, checkOptions, checkShape, checkTarget, checkTensors } from './common'
 import { checkCuSeqlens, longest } from './sequences'
 
 /** Largest head dim, of queries and of values, that every backend takes. */
 const MAX_HEAD_DIM = 256
+
+/** Keys up to which attentionForward may return probabilities: 4·MAX_SAVED_KEYS bytes for each row of each head are the most. */
+export const MAX_SAVED_KEYS = 256
 
 /** What attention computes, sizes and options together. `sequenceOf(problem, b)` gives rows, lengths and band of one sequence. */
 export interface AttentionProblem {
@@ -57,16 +60,33 @@ export interface AttentionProblem {
   readonly lseShape: readonly number[]
 }
 
+export interface AttentionForwardProblem extends AttentionProblem {
+  /** Whether a backend may return probabilities: it was asked to, and they are no more than MAX_SAVED_KEYS per row. */
+  readonly saveProbabilities: boolean
+}
+
 export interface AttentionBackwardProblem extends AttentionProblem {
   /** Those of the given alibiSlopes, bias and sink whose gradient is wanted. */
   readonly optionGradients: readonly LearnableAttentionOption[]
+  /** [B, Hq, Sq, Sk], contiguous. */
+  readonly probabilities?: Tensor
 }
 
-export function checkAttentionForward(backend: Backend, q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): AttentionProblem {
+export function checkAttentionForward(
+  backend: Backend,
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  options: AttentionForwardOptions = {},
+): AttentionForwardProblem {
   const fn = 'attentionForward'
   checkTensors(fn, backend, { q, k, v })
-  checkOptions(fn, options, ATTENTION_OPTIONS)
-  return attentionProblem(fn, backend, q, k, v, options)
+  checkOptions(fn, options, FORWARD_OPTIONS)
+  const { saveProbabilities = false } = options
+  checkBoolean(fn, 'saveProbabilities', saveProbabilities)
+  const problem = attentionProblem(fn, backend, q, k, v, options) as AttentionProblem & { saveProbabilities: boolean }
+  problem.saveProbabilities = saveProbabilities && problem.seqlenK <= MAX_SAVED_KEYS && !problem.cuSeqlensK
+  return problem
 }
 
 export function checkAttentionBackward(
@@ -82,7 +102,10 @@ export function checkAttentionBackward(
   const fn = 'attentionBackward'
   checkTensors(fn, backend, { dout, q, k, v, out, lse })
   checkOptions(fn, options, BACKWARD_OPTIONS)
-  const problem = attentionProblem(fn, backend, q, k, v, options) as AttentionProblem & { optionGradients: LearnableAttentionOption[] }
+  const problem = attentionProblem(fn, backend, q, k, v, options) as AttentionProblem & {
+    optionGradients: LearnableAttentionOption[]
+    probabilities?: Tensor
+  }
   checkDType(fn, 'dout', dout, q.dtype)
   checkDType(fn, 'out', out, q.dtype)
   checkDType(fn, 'lse', lse, 'f32')
@@ -91,11 +114,20 @@ export function checkAttentionBackward(
   checkShape(fn, 'lse', lse, problem.lseShape)
   checkLastAxis(fn, { dout, out, lse })
   problem.optionGradients = optionGradients(fn, options)
+  if (options.probabilities !== undefined) problem.probabilities = savedProbabilities(fn, backend, options.probabilities, problem)
   return problem
 }
 
+function savedProbabilities(fn: string, backend: Backend, probabilities: Tensor, problem: AttentionProblem): Tensor {
+  const { batchSize, nHeads, seqlenQ, seqlenK, cuSeqlensQ } = problem
+  if (cuSeqlensQ) throw new ArgumentError(fn, 'probabilities must be left out with cuSeqlensQ', formatShape(probabilities.shape))
+  checkTarget(fn, 'probabilities', probabilities, backend, [batchSize, nHeads, seqlenQ, seqlenK], 'f32')
+  return probabilities
+}
+
 export const ATTENTION_OPTIONS: readonly string[] = [...SCORE_OPTIONS, 'cuSeqlensQ', 'cuSeqlensK', 'blockMask']
-const BACKWARD_OPTIONS: readonly string[] = [...ATTENTION_OPTIONS, 'optionGradients']
+const FORWARD_OPTIONS: readonly string[] = [...ATTENTION_OPTIONS, 'saveProbabilities']
+const BACKWARD_OPTIONS: readonly string[] = [...ATTENTION_OPTIONS, 'optionGradients', 'probabilities']
 
 function optionGradients(fn: string, options: AttentionBackwardOptions): LearnableAttentionOption[] {
   const given = (['alibiSlopes', 'bias', 'sink'] as const).filter((name) => options[name] !== undefined)

@@ -202,6 +202,7 @@ describe('attention', () => {
       dtype: 'f32',
       outShape: [2, 5, 4, 3],
       lseShape: [2, 4, 5],
+      saveProbabilities: false,
     })
   })
 
@@ -246,7 +247,7 @@ describe('attention', () => {
     [{ windowSize: 5 }, 'windowSize must be [left, right], two integers ≥ −1, got 5'],
     [
       { casual: true },
-      "options must be among softmaxScale, softcap, causal, causalAlign, windowSize, alibiSlopes, bias, sink, dropoutP, seed, cuSeqlensQ, cuSeqlensK, blockMask, got 'casual'",
+      "options must be among softmaxScale, softcap, causal, causalAlign, windowSize, alibiSlopes, bias, sink, dropoutP, seed, cuSeqlensQ, cuSeqlensK, blockMask, saveProbabilities, got 'casual'",
     ],
   ])('%j: %s', (options, message) => {
     expect(() => band(2, 2, options)).toThrow(`attentionForward: ${message}`)

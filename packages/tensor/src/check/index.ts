@@ -1,9 +1,11 @@
 export * from './activation'
 export {
   type AttentionBackwardProblem,
+  type AttentionForwardProblem,
   type AttentionProblem,
   checkAttentionBackward,
   checkAttentionForward,
+  MAX_SAVED_KEYS,
 } from './attention'
 export * from './attention-inspection'
 export type { Broadcast } from './attention-scores'
