@@ -30,7 +30,7 @@ function rowsOf(x: Float64Array, begin: number, seqlen: number, heads: number, d
 }
 
 /** Every head of every sequence: its problem and its rows. */
-function headsOf(p: Problem, { sizes, data, tensors, options, optionData }: Data) {
+function headsOf(p: Problem, { sizes, data, tensors, options, optionData, visible, score }: Data) {
   const { Hq, Hk, D, Dv, totalQ, lengths, cuSeqlensQ, cuSeqlensK } = sizes
   const problem = checkAttentionForward(backend, ...tensors, options)
   return lengths.flatMap(([seqlenQ, seqlenK], b) => {
@@ -46,6 +46,13 @@ function headsOf(p: Problem, { sizes, data, tensors, options, optionData }: Data
         q: rowsOf(data.q, beginQ, seqlenQ, Hq, D, h),
         k: rowsOf(data.k, beginK, seqlenK, Hk, D, hk),
         v: rowsOf(data.v, beginK, seqlenK, Hk, Dv, hk),
+        probabilities: (lse: Float64Array) =>
+          Array.from({ length: seqlenQ }, (_, i) =>
+            Float64Array.from({ length: seqlenK }, (_, j) => {
+              const rowLse = lse[lseBegin + i] as number
+              return visible(b, h, i, j) && rowLse > Number.NEGATIVE_INFINITY ? Math.exp(score(b, h, i, j) - rowLse) : 0
+            }),
+          ),
         lseOf: (lse: Float64Array) => lse.subarray(lseBegin, lseBegin + seqlenQ),
         rowsOfQ: (x: Float64Array, dim: number) => rowsOf(x, beginQ, seqlenQ, Hq, dim, h),
         rowsOfK: (x: Float64Array, dim: number) => rowsOf(x, beginK, seqlenK, Hk, dim, hk),
@@ -103,36 +110,47 @@ function reference({ tensors, options, sizes, optionData }: Data, seed: number) 
   return { out, lse, doutData, gradients }
 }
 
-/** The two ways to the gradients of the query heads of one key head. */
-function bothBackwards(group: readonly Head[], heads: () => [QueryHead, ...QueryHead[]], tiles: ForwardTiles) {
-  const { k, v } = group[0] as Head
-  const [first, second] = [heads(), heads()]
-  const { dk, dv, dalibiSlopes } = attentionBackwardDkdv(second, k, v, tiles)
-  return [
-    { ...attentionBackward(first, k, v, tiles), heads: first },
-    { dq: second.map((head) => attentionBackwardDq(head, k, v, tiles)), dk, dv, dalibiSlopes, heads: second },
-  ]
+/** The ways to the gradients of the query heads of one key head: in one pass and in two, from scores and from the probabilities of the forward pass. */
+const WAYS = [
+  { passes: 1, saved: false },
+  { passes: 2, saved: false },
+  { passes: 1, saved: true },
+  { passes: 2, saved: true },
+] as const
+
+function backward({ passes }: (typeof WAYS)[number], { k, v }: Head, heads: [QueryHead, ...QueryHead[]], tiles: ForwardTiles) {
+  if (passes === 1) return attentionBackward(heads, k, v, tiles)
+  return { dq: heads.map((head) => attentionBackwardDq(head, k, v, tiles)), ...attentionBackwardDkdv(heads, k, v, tiles) }
+}
+
+/** P of a head as its forward pass keeps it, with all keys in one block. */
+function savedProbabilities({ q, k, v, problem }: Head, { blockM }: ForwardTiles) {
+  const { probabilities } = attentionForward(q, k, v, problem, { blockM, blockN: Math.max(1, problem.seqlenK) }, true)
+  return probabilities && { probabilities }
 }
 
 describe('attention in tiles', () => {
-  it('forward equals the naive one for any sizes, options, tiles and splits', async () => {
+  it('forward equals the naive one for any sizes, options, tiles and splits, probabilities too', async () => {
     await fc.assert(
-      fc.asyncProperty(problems, allTiles, async (p, tiles) => {
+      fc.asyncProperty(problems, allTiles, fc.boolean(), async (p, tiles, saveProbabilities) => {
         const data = draw(backend, p)
         const expected = kernels.attentionForward(...data.tensors, data.options)
         const [out, lse] = [await read(expected.out), await read(expected.lse)]
         const expectClose = tolerances(p, data, new Float64Array(0))
         for (const head of headsOf(p, data)) {
-          const got = attentionForward(head.q, head.k, head.v, head.problem, tiles)
+          const got = attentionForward(head.q, head.k, head.v, head.problem, tiles, saveProbabilities)
           expectClose('out', flat(got.out), flat(head.rowsOfQ(out, data.sizes.Dv)))
           expectClose('lse', got.lse, head.lseOf(lse))
+          expect(got.probabilities !== undefined).toBe(saveProbabilities && head.k.length <= tiles.blockN && p.softcap === null)
+          // They are no larger than their rows' sums, 1, as `lse`'s magnitude is no smaller than.
+          if (got.probabilities) expectClose('lse', flat(got.probabilities), flat(head.probabilities(lse)))
         }
       }),
       { numRuns: 100, seed: 1 },
     )
   })
 
-  it('backward in one pass and in two equal the naive one', async () => {
+  it('backward in one pass and in two, with and without probabilities, equal the naive one', async () => {
     await fc.assert(
       fc.asyncProperty(problems, allTiles, async (p, tiles) => {
         const data = draw(backend, p)
@@ -141,8 +159,8 @@ describe('attention in tiles', () => {
         const [out, lse] = [await read(expected.out), await read(expected.lse)]
         const [dq, dk, dv] = [await read(expected.gradients.dq), await read(expected.gradients.dk), await read(expected.gradients.dv)]
         const expectClose = tolerances(p, data, expected.doutData)
-        // Those of the options, in both ways.
-        const sums = [0, 1].map(() => ({
+        // Those of the options, in every way.
+        const sums = WAYS.map(() => ({
           dalibiSlopes: new Float64Array(optionData.alibiSlopes?.length ?? 0),
           dbias: new Float64Array(optionData.bias?.length ?? 0),
           dsink: new Float64Array(optionData.sink?.length ?? 0),
@@ -150,10 +168,9 @@ describe('attention in tiles', () => {
         const all = headsOf(p, data)
         for (let first = 0; first < all.length; first += p.group) {
           const group = all.slice(first, first + p.group)
-          let way = 0
-          const heads = () => {
-            const { dbias } = sums[way++] as (typeof sums)[number]
-            return group.map((head): QueryHead => {
+          for (const [w, way] of WAYS.entries()) {
+            const { dalibiSlopes, dbias, dsink } = sums[w] as (typeof sums)[number]
+            const heads = group.map((head): QueryHead => {
               const dout = head.rowsOfQ(expected.doutData, sizes.Dv)
               return {
                 problem: head.problem,
@@ -161,22 +178,21 @@ describe('attention in tiles', () => {
                 dout,
                 lse: head.lseOf(lse),
                 delta: attentionBackwardPreprocess(dout, head.rowsOfQ(out, sizes.Dv)),
+                ...(way.saved && savedProbabilities(head, tiles)),
                 ...(head.problem.bias && { dbias: { ...head.problem.bias, values: dbias } }),
               }
             }) as [QueryHead, ...QueryHead[]]
-          }
-          bothBackwards(group, heads, tiles).forEach((result, n) => {
+            const result = backward(way, group[0] as Head, heads, tiles)
             expectClose('dk', flat(result.dk), flat((group[0] as Head).rowsOfK(dk, sizes.D)))
             expectClose('dv', flat(result.dv), flat((group[0] as Head).rowsOfK(dv, sizes.Dv)))
             group.forEach((head, g) => {
               expectClose('dq', flat(result.dq[g] as Float64Array[]), flat(head.rowsOfQ(dq, sizes.D)))
-              const { dalibiSlopes, dsink } = sums[n] as (typeof sums)[number]
-              const { lse, delta } = result.heads[g] as QueryHead
+              const { lse, delta } = heads[g] as QueryHead
               const slope = p.alibi === 'head' ? head.h : head.b * sizes.Hq + head.h
               if (p.alibi !== 'none') dalibiSlopes[slope] = (dalibiSlopes[slope] as number) + (result.dalibiSlopes[g] as number)
               if (p.sink) dsink[head.h] = (dsink[head.h] as number) + attentionBackwardSink(head.problem.sink, lse, delta)
             })
-          })
+          }
         }
         for (const way of sums) {
           for (const name of ['dalibiSlopes', 'dbias', 'dsink'] as const) expectClose(name, way[name], await read(expected.gradients[name]))
