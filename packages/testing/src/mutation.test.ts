@@ -5,11 +5,12 @@ import { describe, expect, it } from 'vitest'
 import { type ConformanceCase, conformanceCases, createOracle } from './cases'
 import { ATTENTION_MUTATIONS } from './mutations/attention.testing'
 import { ATTENTION_OPTION_MUTATIONS } from './mutations/attention-options.testing'
+import { ATTENTION_PROBABILITY_MUTATIONS, RETURNS_PROBABILITIES } from './mutations/attention-probabilities.testing'
 import { KERNEL_MUTATIONS } from './mutations/kernels.testing'
 import { mutant } from './mutations/mutant.testing'
 
 // The suite is worth what it catches: each of these backends is wrong in one way that passes for right at a glance.
-const MUTATIONS = { ...ATTENTION_MUTATIONS, ...ATTENTION_OPTION_MUTATIONS, ...KERNEL_MUTATIONS }
+const MUTATIONS = { ...ATTENTION_MUTATIONS, ...ATTENTION_OPTION_MUTATIONS, ...ATTENTION_PROBABILITY_MUTATIONS, ...KERNEL_MUTATIONS }
 
 const CASES = conformanceCases({ sizes: 'small' })
 const right = createReferenceBackend({ precision: 'f32' })
@@ -47,6 +48,12 @@ describe('catches a backend that is wrong:', () => {
     // The same case passes without the mutation.
     await failure?.item.run(right, oracle)
   })
+})
+
+// The mutants that return probabilities are made of this one.
+it('passes a backend that returns probabilities, unlike the reference', async () => {
+  const returning = mutant(right, RETURNS_PROBABILITIES)
+  for (const { group, run } of CASES) if (/^attention (probabilities|memory)$/.test(group)) await run(returning, oracle)
 })
 
 // To write it anew: vitest run src/mutation.test.ts -u

@@ -1,4 +1,12 @@
-import type { AttentionBackwardOptions, Backend, BlockMask, Tensor } from '@tilegrad/tensor'
+import {
+  type AttentionBackwardOptions,
+  type AttentionOptions,
+  type Backend,
+  type BlockMask,
+  type Kernels,
+  MAX_SAVED_KEYS,
+  type Tensor,
+} from '@tilegrad/tensor'
 import { type HostTensor, host } from '../../host-tensor'
 import { type KernelCase, kernelCase, magnitudes, type Outputs, orDispose } from '../../kernel-case'
 import type { Random } from '../../random'
@@ -13,7 +21,7 @@ type LearnableName = 'alibiSlopes' | 'bias' | 'sink'
 /** Tensors of a case; the learnable ones where it has them. */
 export type AttentionInputs<T> = Readonly<Record<'q' | 'k' | 'v' | 'dout', T>> & Partial<Readonly<Record<LearnableName, T>>>
 
-/** out, lse and every gradient of a case. */
+/** out, lse, probabilities where they may be returned, and every gradient of a case. */
 export function attention(overrides: Partial<AttentionCase>, group = 'attention'): KernelCase {
   const of = attentionCase(overrides)
   return kernelCase<InputName>(
@@ -27,10 +35,32 @@ export function attention(overrides: Partial<AttentionCase>, group = 'attention'
 
 function forwardAndBackward({ kernels }: Backend, inputs: AttentionInputs<Tensor>, of: AttentionCase): Outputs {
   const { q, k, v, dout } = inputs
-  const { optionGradients, ...options } = optionsOf(of, inputs)
-  const { out, lse } = kernels.attentionForward(q, k, v, options)
-  const gradient = orDispose([out, lse], () => kernels.attentionBackward(dout, q, k, v, out, lse, optionsOf(of, inputs)))
-  return { forward: { out, lse }, gradient: { ...gradient } }
+  const options = optionsOf(of, inputs)
+  const { optionGradients, ...forwardOptions } = options
+  const { saveProbabilities } = of
+  const { out, lse, probabilities } = kernels.attentionForward(q, k, v, {
+    ...forwardOptions,
+    ...(saveProbabilities && { saveProbabilities }),
+  })
+  const returned = { out, lse, ...(probabilities && { probabilities }) }
+  const gradient = orDispose(Object.values(returned), () =>
+    kernels.attentionBackward(dout, q, k, v, out, lse, { ...options, ...(probabilities && { probabilities }) }),
+  )
+  // Where they are asked for and may be returned, but are not, the same elements by another way: every backend has this output, or none.
+  const rows = orDispose([...Object.values(returned), ...Object.values<Tensor>({ ...gradient })], () =>
+    probabilities || !maySave(of) ? {} : { probabilities: allRows(kernels, inputs, lse, forwardOptions) },
+  )
+  return { forward: { ...returned, ...rows }, gradient: { ...gradient } }
+}
+
+/** Whether a backend may return probabilities. */
+function maySave(of: AttentionCase): boolean {
+  return of.saveProbabilities === true && of.seqlenK <= MAX_SAVED_KEYS && of.sequences === undefined
+}
+
+/** Probabilities [B, Hq, Sq, Sk] of every row. */
+function allRows(kernels: Kernels, { q, k }: AttentionInputs<Tensor>, lse: Tensor, options: AttentionOptions): Tensor {
+  return kernels.attentionRows(q, k, lse, [...Array(q.shape[1]).keys()], options)
 }
 
 /** Seeded elements of every tensor of a case. */
@@ -120,18 +150,15 @@ async function attentionTerms(
   const { out, lse } = kernels.attentionForward(q, k, v, options)
   const noOut = kernels.scale(out, 0)
   const { dq, dk, dv } = kernels.attentionBackward(dout, q, k, v, noOut, lse, { ...options, optionGradients: [] })
-  const tensors = { out, lse, dq, dk, dv }
-  const sizes = await magnitudes(tensors)
-  for (const tensor of [...Object.values(tensors), noOut]) tensor.dispose()
+  const sums: Record<string, Tensor> = { out, dv, ...(maySave(of) && { probabilities: allRows(kernels, inputs, lse, options) }) }
+  const [sumSizes, sizes] = [await magnitudes(sums), await magnitudes({ lse, dq, dk })]
+  for (const tensor of [...Object.values(sums), lse, dq, dk, noOut]) tensor.dispose()
   const probability = (magnitude: number) => softmaxTerms(magnitude, sizes.lse, naiveErrorOfLse)
   const learnable = of.alibi || of.bias || of.sink ? await learnableTerms(inputs, of) : {}
-  return {
-    out: probability(sizes.out),
-    dv: probability(sizes.dv),
-    ...Object.fromEntries(
-      Object.entries({ dq: sizes.dq, dk: sizes.dk, ...learnable }).map(([name, terms]) => [name, terms + probability(terms)]),
-    ),
-  }
+  return Object.fromEntries([
+    ...Object.entries(sumSizes).map(([name, size]) => [name, probability(size)]),
+    ...Object.entries({ dq: sizes.dq, dk: sizes.dk, ...learnable }).map(([name, terms]) => [name, terms + probability(terms)]),
+  ])
 }
 
 async function learnableTerms(inputs: AttentionInputs<Tensor>, of: AttentionCase): Promise<Record<string, number>> {

@@ -19,12 +19,17 @@ export interface AttentionCase {
   /** Scores grow or fall a hundredfold along the keys, so that the row maximum rises from tile to tile, in whichever order tiles are visited. */
   readonly keys?: 'rising' | 'falling'
   /** Options that are plain numbers. */
-  readonly options: Omit<AttentionBackwardOptions, 'alibiSlopes' | 'bias' | 'sink' | 'cuSeqlensQ' | 'cuSeqlensK' | 'blockMask'>
+  readonly options: Omit<
+    AttentionBackwardOptions,
+    'alibiSlopes' | 'bias' | 'sink' | 'cuSeqlensQ' | 'cuSeqlensK' | 'blockMask' | 'probabilities'
+  >
   readonly alibi?: AlibiCase
   readonly bias?: BiasCase
   /** Sinks that heads take turns with. */
   readonly sink?: readonly number[]
   readonly mask?: RandomMask
+  /** The forward pass is asked for probabilities, and the backward pass gets what it returned. */
+  readonly saveProbabilities?: true
 }
 
 export interface AlibiCase {

@@ -8,11 +8,23 @@ import { inspectionCases } from './inspection'
 import { alibiCases, biasCases, sinkCases } from './learnable'
 import { memoryCases } from './memory'
 import { pairCases } from './pairs'
+import { probabilitiesCases } from './probabilities'
 import { varlenCases } from './varlen'
 
 /** Attention, forward and backward: the grid, each option alone, and every pair of options. A group for each option. */
 export function attentionCases(sizes: Sizes): KernelCase[] {
-  const families = [gridCases, alibiCases, biasCases, sinkCases, dropoutCases, varlenCases, blockMaskCases, pairCases, inspectionCases]
+  const families = [
+    gridCases,
+    alibiCases,
+    biasCases,
+    sinkCases,
+    dropoutCases,
+    varlenCases,
+    blockMaskCases,
+    pairCases,
+    inspectionCases,
+    probabilitiesCases,
+  ]
   return families.flatMap((cases) => cases(sizes))
 }
 

@@ -1,9 +1,9 @@
-import type { AttentionOptions, Backend, Tensor } from '@tilegrad/tensor'
+import type { AttentionForwardOptions, Backend, Tensor } from '@tilegrad/tensor'
 import { orDispose } from '../../kernel-case'
 import { randomMask } from '../../random-mask'
 import type { ConformanceCase } from '../conformance-case'
 
-type MakeOptions = (backend: Backend, seqlen: number) => AttentionOptions
+type MakeOptions = (backend: Backend, seqlen: number) => AttentionForwardOptions
 
 /** What backends may pad smaller ones to. */
 const HEAD_DIM = 32
@@ -40,6 +40,7 @@ const OPTIONS: Readonly<Record<string, MakeOptions>> = {
     const cuSeqlens = Int32Array.of(0, 1, seqlen / 2, seqlen)
     return { cuSeqlensQ: cuSeqlens, cuSeqlensK: cuSeqlens, causal: true }
   },
+  'probabilities that are asked for': () => ({ saveProbabilities: true }),
   'a block mask': (_, seqlen) => ({
     blockMask: randomMask({ seed: 1, blockM: 64, blockN: 64, full: 0.3, partial: 0.3, kinds: 2 }, 1, 1, seqlen, seqlen),
   }),
@@ -67,11 +68,15 @@ async function peakBytes(backend: Backend, seqlen: number, makeOptions: MakeOpti
   await backend.sync()
   backend.resetPeakMemory()
   const inputs = [q, k, v, dout, options.alibiSlopes, options.bias, options.sink].filter((tensor) => tensor !== undefined)
-  const { out, lse } = orDispose(inputs, () => backend.kernels.attentionForward(q, k, v, options))
-  const gradients = orDispose([...inputs, out, lse], () => backend.kernels.attentionBackward(dout, q, k, v, out, lse, options))
+  const results = orDispose(inputs, () => backend.kernels.attentionForward(q, k, v, options))
+  const { saveProbabilities, ...backwardOptions } = options
+  const { out, lse, ...probabilities } = results
+  const gradients = orDispose([...inputs, ...Object.values<Tensor>({ ...results })], () =>
+    backend.kernels.attentionBackward(dout, q, k, v, out, lse, { ...backwardOptions, ...probabilities }),
+  )
   await backend.sync()
   const { peakBytes } = backend.memory()
-  for (const tensor of [...inputs, out, lse, ...Object.values<Tensor>({ ...gradients })]) tensor.dispose()
+  for (const tensor of [...inputs, ...Object.values<Tensor>({ ...results, ...gradients })]) tensor.dispose()
   await backend.sync()
   return peakBytes
 }

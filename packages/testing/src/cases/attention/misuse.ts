@@ -1,16 +1,18 @@
-import type { AttentionBackwardOptions, AttentionOptions, BlockMask, Kernels } from '@tilegrad/tensor'
+import type { AttentionBackwardOptions, AttentionForwardOptions, AttentionOptions, BlockMask, Kernels } from '@tilegrad/tensor'
 import { randomMask } from '../../random-mask'
 import type { Make, Misuse } from '../misuse'
 
 const ints = (...values: number[]) => Int32Array.from(values)
 
 /** B 2, Sq 2, Sk 3, H 2/1, D 8, Dv 4. */
-const forward = (k: Kernels, t: Make, options: AttentionOptions) =>
+const forward = (k: Kernels, t: Make, options: AttentionForwardOptions) =>
   k.attentionForward(t([2, 2, 2, 8]), t([2, 3, 1, 8]), t([2, 3, 1, 4]), options)
 const backward = (k: Kernels, t: Make, options: AttentionBackwardOptions) =>
   k.attentionBackward(t([2, 2, 2, 4]), t([2, 2, 2, 8]), t([2, 3, 1, 8]), t([2, 3, 1, 4]), t([2, 2, 2, 4]), t([2, 2, 2]), options)
 /** 5 query and 7 key rows, H 2/1, D 8, Dv 4. */
 const packed = (k: Kernels, t: Make, options: AttentionOptions) => k.attentionForward(t([5, 2, 8]), t([7, 1, 8]), t([7, 1, 4]), options)
+const packedBackward = (k: Kernels, t: Make, options: AttentionBackwardOptions) =>
+  k.attentionBackward(t([5, 2, 4]), t([5, 2, 8]), t([7, 1, 8]), t([7, 1, 4]), t([5, 2, 4]), t([2, 5]), options)
 const LENGTHS = { cuSeqlensQ: ints(0, 2, 5), cuSeqlensK: ints(0, 3, 7) }
 
 /** 2 × 3 tiles of 64 × 64: full, partial; partial, full, and none in the last column. */
@@ -66,12 +68,7 @@ export const ATTENTION_MISUSES: readonly Misuse[] = [
     },
   ],
   ['bias with cuSeqlens', 'ArgumentError', (k, t) => packed(k, t, { ...LENGTHS, bias: t([4]) })],
-  [
-    'bias with cuSeqlens, backward',
-    'ArgumentError',
-    (k, t) =>
-      k.attentionBackward(t([5, 2, 4]), t([5, 2, 8]), t([7, 1, 8]), t([7, 1, 4]), t([5, 2, 4]), t([2, 5]), { ...LENGTHS, bias: t([4]) }),
-  ],
+  ['bias with cuSeqlens, backward', 'ArgumentError', (k, t) => packedBackward(k, t, { ...LENGTHS, bias: t([4]) })],
   ['sink: of key heads', 'ShapeError', (k, t) => forward(k, t, { sink: t([1]) })],
   ['sink: of each batch entry', 'ShapeError', (k, t) => forward(k, t, { sink: t([2, 2]) })],
   ['sink: in f16', 'DTypeError', (k, t) => forward(k, t, { sink: t([2], 'f16') })],
@@ -86,6 +83,36 @@ export const ATTENTION_MISUSES: readonly Misuse[] = [
   ['a gradient of a bias that is not given', 'ArgumentError', (k, t) => backward(k, t, { optionGradients: ['bias'] })],
   ['a gradient of softcap', 'ArgumentError', (k, t) => backward(k, t, { softcap: 1, optionGradients: ['softcap' as never] })],
   ['optionGradients in the forward pass', 'ArgumentError', (k, t) => forward(k, t, { optionGradients: [] } as never)],
+
+  ['saveProbabilities: a number', 'ArgumentError', (k, t) => forward(k, t, { saveProbabilities: 1 as never })],
+  ['saveProbabilities in the backward pass', 'ArgumentError', (k, t) => backward(k, t, { saveProbabilities: true } as never)],
+  ['probabilities in the forward pass', 'ArgumentError', (k, t) => forward(k, t, { probabilities: t([2, 2, 2, 3]) } as never)],
+  ['probabilities: not a tensor', 'ArgumentError', (k, t) => backward(k, t, { probabilities: [1] as never })],
+  ['probabilities: of another length', 'ShapeError', (k, t) => backward(k, t, { probabilities: t([2, 2, 2, 4]) })],
+  ['probabilities: of key heads', 'ShapeError', (k, t) => backward(k, t, { probabilities: t([2, 1, 2, 3]) })],
+  ['probabilities: in f16', 'DTypeError', (k, t) => backward(k, t, { probabilities: t([2, 2, 2, 3], 'f16') })],
+  [
+    'probabilities: a view that is not contiguous',
+    'ShapeError',
+    (k, t) => {
+      const view = t([2, 2, 2, 4]).slice([0, 0, 0, 0], [2, 2, 2, 3])
+      try {
+        return backward(k, t, { probabilities: view })
+      } finally {
+        view.dispose()
+      }
+    },
+  ],
+  [
+    'probabilities: disposed',
+    'DisposedError',
+    (k, t) => {
+      const probabilities = t([2, 2, 2, 3])
+      probabilities.dispose()
+      return backward(k, t, { probabilities })
+    },
+  ],
+  ['probabilities with cuSeqlens', 'ArgumentError', (k, t) => packedBackward(k, t, { ...LENGTHS, probabilities: t([2, 2, 3, 4]) })],
 
   ['cuSeqlensQ alone', 'ArgumentError', (k, t) => packed(k, t, { cuSeqlensQ: LENGTHS.cuSeqlensQ })],
   ['cuSeqlensK alone', 'ArgumentError', (k, t) => packed(k, t, { cuSeqlensK: LENGTHS.cuSeqlensK })],

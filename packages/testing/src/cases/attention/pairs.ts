@@ -5,46 +5,60 @@ import type { Sizes } from '../sizes'
 import { attention } from './attention-case'
 import type { AttentionCase } from './attention-data'
 
-/** Values of every option, and the sizes, layouts and groupings that they meet. */
-function pairFactors(sizes: Sizes) {
-  const full = sizes === 'full'
-  const some = <T>(values: readonly T[]): readonly T[] => (full ? values : values.slice(0, Math.ceil(values.length / 2)))
+/** The sizes and groupings that options meet. */
+interface PairShapes {
+  readonly size: readonly (readonly [seqlenQ: number, seqlenK: number])[]
+  readonly lengths: readonly ('one' | 'two' | 'packed')[]
+  readonly heads: readonly (readonly [nHeads: number, nHeadsK: number])[]
+  readonly headDims: readonly (readonly [headDim: number, headDimV: number])[]
+}
+
+function pairShapes(sizes: Sizes): PairShapes {
+  const some = someOf(sizes)
   return {
-    size: full
-      ? ([
-          [113, 203],
-          [203, 113],
-          [128, 64],
-          [65, 129],
-          [1, 239],
-          [239, 1],
-          [17, 65],
-          [130, 3],
-          [64, 64],
-          [7, 0],
-        ] as const)
-      : ([
-          [37, 70],
-          [70, 37],
-          [65, 129],
-          [1, 130],
-        ] as const),
-    lengths: ['one', 'two', 'packed'] as const,
+    size:
+      sizes === 'full'
+        ? [
+            [113, 203],
+            [203, 113],
+            [128, 64],
+            [65, 129],
+            [1, 239],
+            [239, 1],
+            [17, 65],
+            [130, 3],
+            [64, 64],
+            [7, 0],
+          ]
+        : [
+            [37, 70],
+            [70, 37],
+            [65, 129],
+            [1, 130],
+          ],
+    lengths: ['one', 'two', 'packed'],
     heads: some([
       [4, 2],
       [2, 2],
       [3, 1],
-    ] as const),
+    ]),
     headDims: some([
       [32, 32],
       [40, 17],
       [64, 64],
       [16, 72],
-    ] as const),
+    ]),
+  }
+}
+
+/** Values of every option, and layouts. */
+export function pairOptions(sizes: Sizes) {
+  const some = someOf(sizes)
+  return {
     layout: some<Layout>(['contiguous', 'padded', 'packed', 'permuted']),
     causal: ['no', 'bottom-right', 'top-left'] as const,
     windowSize: some([undefined, [37, 21], [0, -1], [-1, 5], [0, 0]] as const),
-    softcap: [undefined, 2] as const,
+    softcap: [undefined, 2] as readonly (number | undefined)[],
     softmaxScale: [undefined, 0.3] as const,
     alibi: [undefined, 'H', 'BH'] as const,
     bias: some([
@@ -66,7 +80,13 @@ function pairFactors(sizes: Sizes) {
   }
 }
 
-type PairRow = { readonly [Name in keyof ReturnType<typeof pairFactors>]: ReturnType<typeof pairFactors>[Name][number] }
+/** In the small suite the first half of the values. */
+function someOf(sizes: Sizes) {
+  return <T>(values: readonly T[]): readonly T[] => (sizes === 'full' ? values : values.slice(0, Math.ceil(values.length / 2)))
+}
+
+type PairFactors = PairShapes & ReturnType<typeof pairOptions>
+type PairRow = { readonly [Name in keyof PairFactors]: PairFactors[Name][number] }
 
 /** The one pair of options that every backend refuses, by an ArgumentError (misuse.ts): sequences of several lengths share no [Sq, Sk]. */
 function refused({ bias, lengths }: Partial<PairRow>): boolean {
@@ -79,7 +99,12 @@ export function pairCases(sizes: Sizes): KernelCase[] {
 }
 
 export function pairs(sizes: Sizes): Partial<AttentionCase>[] {
-  return pairwise(`pairs of attention's options, ${sizes}`, pairFactors(sizes), refused).map(caseOf)
+  return pairsOf(`pairs of attention's options, ${sizes}`, { ...pairShapes(sizes), ...pairOptions(sizes) })
+}
+
+/** Rows in which every pair of values of two factors occurs. */
+export function pairsOf(name: string, factors: PairFactors): Partial<AttentionCase>[] {
+  return pairwise(name, { ...factors }, refused).map(caseOf)
 }
 
 function caseOf(row: PairRow): Partial<AttentionCase> {
