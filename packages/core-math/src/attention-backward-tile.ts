@@ -28,14 +28,14 @@ export interface TileGradients {
 }
 
 /**
- * Steps 3 to 6 of every backward pass: P and dS of one tile, recomputed from Q, K, V, dO and lse. P that was kept spares steps 3 and 5 and, where the tile
+ * Steps 3 to 6 of every backward pass: P and dS of one tile, recomputed from Q, K, V, dO and lse. P that was saved spares steps 3 and 5 and, where the tile
  * holds all keys, delta: Σ_d dout_d·out_d = Σ_j P_j·dP_j (arXiv 2205.14135, appendix B.2, eq. 4), with dropout on dP.
  */
 export function tileGradients(head: QueryHead, kTile: Rows, vTile: Rows, schedule: TileSchedule, tile: Tile): TileGradients {
   const { problem } = head
   const rows = schedule.rowBlock(tile.mBlock)
   const keys = schedule.keyBlock(tile.nBlock)
-  const { p, capped } = head.probabilities ? keptTile(head.probabilities, rows, keys) : computedTile(head, kTile, schedule, tile)
+  const { p, capped } = head.probabilities ? savedTile(head.probabilities, rows, keys) : computedTile(head, kTile, schedule, tile)
   const wholeRows = head.probabilities !== undefined && kTile.length === problem.seqlenK
   // 4. dP = dout·vᵀ
   const dp = head.dout.slice(rows.begin, rows.end).map((row) => Float64Array.from(vTile, (value) => dot(row, value)))
@@ -79,7 +79,7 @@ function computedTile(head: QueryHead, kTile: Rows, schedule: TileSchedule, tile
 }
 
 /** In place of steps 3 and 5. */
-function keptTile(probabilities: Rows, rows: Range, keys: Range): TileProbabilities {
+function savedTile(probabilities: Rows, rows: Range, keys: Range): TileProbabilities {
   return { p: probabilities.slice(rows.begin, rows.end).map((row) => row.slice(keys.begin, keys.end)) }
 }
 

@@ -43,14 +43,16 @@ function forwardAndBackward({ kernels }: Backend, inputs: AttentionInputs<Tensor
     ...(saveProbabilities && { saveProbabilities }),
   })
   const returned = { out, lse, ...(probabilities && { probabilities }) }
-  const gradient = orDispose(Object.values(returned), () =>
-    kernels.attentionBackward(dout, q, k, v, out, lse, { ...options, ...(probabilities && { probabilities }) }),
-  )
-  // Where they are asked for and may be returned, but are not, the same elements by another way: every backend has this output, or none.
-  const rows = orDispose([...Object.values(returned), ...Object.values<Tensor>({ ...gradient })], () =>
+  // Where they are asked for and may be returned, but are not, the same elements by another way: every backend has this output, or none, and takes it back.
+  const rows = orDispose(Object.values(returned), () =>
     probabilities || !maySave(of) ? {} : { probabilities: allRows(kernels, inputs, lse, forwardOptions) },
   )
-  return { forward: { ...returned, ...rows }, gradient: { ...gradient } }
+  const forward = { ...returned, ...rows }
+  const { out: _out, lse: _lse, ...saved } = forward
+  const gradient = orDispose(Object.values<Tensor>(forward), () =>
+    kernels.attentionBackward(dout, q, k, v, out, lse, { ...options, ...saved }),
+  )
+  return { forward, gradient: { ...gradient } }
 }
 
 /** Whether a backend may return probabilities. */
