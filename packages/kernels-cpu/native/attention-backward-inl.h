@@ -9,7 +9,7 @@
 // FLOPs: 2·Sq·Sk·(3·D + 2·Dv) per head. Bytes: K and V once, Q, dout and dQ once per key block, from L3, a few lines at a time between register tiles: fetched when they
 // are wanted they took 6 to 8 % of the time. Panels of K and V outermost, to keep them in L1, lost 1.5 to 3 %: P and dS then leave L1 before dQ needs them.
 //
-// Arguments: those of AttentionProblem; lse; dout, q, k, v, out, then the strides (batch, seq, head) of each; dq, dk, dv, workspace; those of OptionGradients.
+// Arguments: those of AttentionProblem; lse; probabilities (null: to be computed); dout, q, k, v, out, then the strides (batch, seq, head) of each; dq, dk, dv, workspace; those of OptionGradients.
 // dq, dk and dv are contiguous. Workspace (floats): delta, as lse, and progress Hq·(blocks of queries).
 #pragma once
 #include "attention-backward-preprocess-inl.h"
@@ -25,17 +25,17 @@ struct AttentionBackward : AttentionBackwardTile {
   int32_t* progress;  // per (h, row block): the next key block that adds to dQ
   RowBlocks queryBlocks = size.queryBlocks(kBackwardBlockM), keyBlocks = size.keyBlocks(blockN);
   OptionGradients optionGradients;
-  bool ownDelta = oneKeyBlock();
 
   explicit AttentionBackward(Reader& args)
       : AttentionBackwardTile(args), dout(args.ptr()), q(args.ptr()), k(args.ptr()), v(args.ptr()), out(args.ptr()), doutStrides(args), qStrides(args),
         kStrides(args), vStrides(args), outStrides(args), dq(args.ptr()), dk(args.ptr()), dv(args.ptr()), deltas(args.ptr()),
         progress(reinterpret_cast<int32_t*>(deltas + size.nHeads * size.totalQ)), optionGradients(*this, args) {
     delta = deltas;
+    ownDelta = oneKeyBlock();
   }
   AttentionBackward(const AttentionBackward&) = delete;
 
-  // With one key block that all rows visit, its task computes delta itself, and nobody waits for turns.
+  // With one key block that all rows visit, its task has whole rows and computes their delta itself, and nobody waits for turns.
   bool oneKeyBlock() const {
     if (size.packed() || size.seqlenK == 0 || size.seqlenK > blockN || options.blockMask.given || optionGradients.dsink) return false;
     const Range visited = size.sequence(0).schedule.visitedQueries(0, size.seqlenK);
@@ -70,9 +70,9 @@ struct AttentionBackward : AttentionBackwardTile {
     if (keys.empty()) return;
     const BackwardTiles t(scratch, *this, blockN, optionGradients.wantsTiles());
     const int64_t count = keys.end - keys.begin, countPad = padTo(count, kNR);
-    // 1. load the K and V tiles: K as rows for dQ and as panels for S; V as panels for dP
+    // 1. load the K and V tiles: K as rows for dQ and, where S is computed, as panels; V as panels for dP
     loadTileRows(k + kStrides.at(s.b, s.offsetK + keys.begin, hk), kStrides.seq, count, countPad, size.headDim, headDimPad, 1.0f, t.kRows);
-    packPanels<kNR>(t.kRows, kTileStride, countPad, countPad, size.headDim, t.kPanels);
+    if (!probabilities) packPanels<kNR>(t.kRows, kTileStride, countPad, countPad, size.headDim, t.kPanels);
     packPanels<kNR>(v + vStrides.at(s.b, s.offsetK + keys.begin, hk), vStrides.seq, count, countPad, size.headDimV, t.vPanels);
     const int64_t at = (s.rowK + keys.begin) * size.nHeadsK + hk;
     // 10. dK gets the softmax scale that S carries: Q came with it, in units of the scores
@@ -88,7 +88,7 @@ struct AttentionBackward : AttentionBackwardTile {
       const Range rows = rowBlock(s, mBlock);
       visits.next();
       const Step step = {{s, h, rows, presentKeys(s, h, rows, keys), keys.begin}, mBlock, nBlock, keys, first, visits.done()};
-      RowPrefetch ahead(2 * bytes());
+      RowPrefetch ahead(prefetches() ? 2 * bytes() : 0);
       // dQ's rows first: they are wanted from the first strip on.
       ahead.add(dqRow(s, h, rows.begin), size.nHeads * size.headDim, size.headDim, rows.end - rows.begin);
       if (!step.last) {
@@ -146,11 +146,18 @@ struct AttentionBackward : AttentionBackwardTile {
     }
   };
 
+  // Between the products of a small tile there is no time to wait for rows in: asking for them is then as slow as loading them.
+  bool prefetches() const {
+    const int64_t rows = minOf(size.seqlenQ, kBackwardBlockM), keys = minOf(size.seqlenK, blockN);
+    return rows * keys >= kPrefetchUses * (rows + keys);
+  }
+
   void addRows(const Sequence& s, int64_t h, Range rows, RowPrefetch& ahead) const {
     const int64_t row = s.offsetQ + rows.begin, count = rows.end - rows.begin;
     ahead.add(q + qStrides.at(s.b, row, h), qStrides.seq, size.headDim, count);
     ahead.add(dout + doutStrides.at(s.b, row, h), doutStrides.seq, size.headDimV, count);
-    if (ownDelta) ahead.add(out + outStrides.at(s.b, row, h), outStrides.seq, size.headDimV, count);
+    if (probabilities) ahead.add(probabilitiesOf(s, h, rows.begin), size.seqlenK, size.seqlenK, count);
+    if (ownDelta && !probabilities) ahead.add(out + outStrides.at(s.b, row, h), outStrides.seq, size.headDimV, count);
   }
 
   // What a task reads first.
@@ -215,7 +222,7 @@ struct AttentionBackward : AttentionBackwardTile {
     for (int64_t n = 0; n < kMR; n++) {
       const bool fills = n >= count;  // only the strip
       t.shift[r + n] = fills ? __builtin_inff() : shiftOf(tile, i + n);
-      t.delta[r + n] = fills ? 0.0f
+      t.delta[r + n] = fills || (ownDelta && probabilities) ? 0.0f
                        : ownDelta ? rowDelta(doutRows + n * doutStrides.seq, out + outStrides.at(s.b, row + n, tile.h), size.headDimV)
                                   : delta[size.headRows(s, tile.h) + i + n];
     }

@@ -1,4 +1,4 @@
-// Steps 2 to 6 of the backward pass: P and dS of one tile, recomputed from Q, K, V, dout and lse. Mirrors core-math/src/attention-backward-tile.ts.
+// Steps 2 to 6 of the backward pass: P and dS of one tile, from Q, K, V, dout and lse, or from the P that the forward pass has saved. Mirrors core-math/src/attention-backward-tile.ts.
 #pragma once
 #include "attention-problem-inl.h"
 
@@ -41,9 +41,10 @@ struct BackwardTile {
 
 struct AttentionBackwardTile : AttentionProblem {
   int64_t blockN = pickBlockN();
-  const float *lse, *delta;
+  const float *lse, *probabilities, *delta;
+  bool ownDelta = false;  // a tile has whole rows: delta comes from dout and out, or from P and dP, where they are at hand
 
-  explicit AttentionBackwardTile(Reader& args) : AttentionProblem(args), lse(args.ptr()) {}
+  explicit AttentionBackwardTile(Reader& args) : AttentionProblem(args), lse(args.ptr()), probabilities(args.ptr()) {}
 
   // Keys per block, by shape and options alone: kBackwardBlockN, or half of it for wide heads, under a block mask, whose tiles are then no smaller than half a
   // block, and where too few heads would leave threads without tasks.
@@ -73,23 +74,29 @@ struct AttentionBackwardTile : AttentionProblem {
     return rowLse == -__builtin_inff() ? __builtin_inff() : rowLse * kLog2e;
   }
 
+  // Where the probabilities of row i begin, which the forward pass has saved: [B, Hq, Sq, Sk].
+  const float* probabilitiesOf(const Sequence& s, int64_t h, int64_t i) const { return probabilities + (size.headRows(s, h) + i) * size.seqlenK; }
+
   // P and dS of the strip of rows from r on, into the tiles t.p and t.ds.
   void tileGradients(const BackwardTile& tile, int64_t r, Range seen, const BackwardTiles& t, RowPrefetch& ahead) const {
     const int64_t begin = tile.rows.begin + r, end = minOf(tile.rows.end, begin + kMR), key = tile.keyBase + seen.begin, keyEnd = tile.keyBase + seen.end;
     const bool modified = options.hasAddend() || options.dropout.threshold > 0 || options.softcap > 0;
-    int64_t j = seen.begin;
-    for (; j + kNR <= seen.end; j += kNR) {
-      ahead.next();
-      if (modified) options.prefetchBias(tile.sequence, tile.h, begin, end, tile.keyBase + j);
-      modified ? gradientTile<true, kNV>(r, j, t) : gradientTile<false, kNV>(r, j, t);
+    if (probabilities) {
+      loadProbabilities(tile, r, seen, t);
+      gradientTiles<Scores::saved>(tile, r, seen, t, ahead);
+    } else {
+      modified ? gradientTiles<Scores::modified>(tile, r, seen, t, ahead) : gradientTiles<Scores::plain>(tile, r, seen, t, ahead);
     }
-    for (; j < seen.end; j += kLanes) modified ? gradientTile<true, 1>(r, j, t) : gradientTile<false, 1>(r, j, t);
     const bool full = options.full(tile.sequence, tile.h, begin, end, key, keyEnd);
-    if (full && !modified) return;
+    if (full && !modified && !probabilities) return;
     for (int64_t i = begin; i < end; i++, r++) {
       const int64_t at = r * kBackwardStride + seen.begin;
       float *p = t.p + at, *ds = t.ds + at, *g = t.g + at;
-      if (modified) modifiedRow(tile, i, key, seen.end - seen.begin, p, ds, g, t.shift[r], t.delta[r]);
+      if (probabilities) {
+        savedRow(tile, i, key, seen.end - seen.begin, p, ds, t.delta[r]);
+      } else if (modified) {
+        modifiedRow(tile, i, key, seen.end - seen.begin, p, ds, g, t.shift[r], t.delta[r]);
+      }
       if (full) continue;
       options.maskRow(tile.sequence, tile.h, i, key, keyEnd, p, 0.0f);
       options.maskRow(tile.sequence, tile.h, i, key, keyEnd, ds, 0.0f);
@@ -98,20 +105,37 @@ struct AttentionBackwardTile : AttentionProblem {
   }
 
  private:
-  // One register tile, kMR rows from r against NV vectors of keys from j: P and dS, or S and dP for rows that modifiedRow will finish.
-  template <bool modified, int NV>
+  // What a register tile does about P: compute it, or S for modifiedRow, or nothing, since it was saved. All but the first leave dP for a pass over whole rows.
+  enum class Scores { plain, modified, saved };
+
+  template <Scores scores>
+  void gradientTiles(const BackwardTile& tile, int64_t r, Range seen, const BackwardTiles& t, RowPrefetch& ahead) const {
+    const int64_t begin = tile.rows.begin + r, end = minOf(tile.rows.end, begin + kMR);
+    int64_t j = seen.begin;
+    for (; j + kNR <= seen.end; j += kNR) {
+      ahead.next();
+      if (scores == Scores::modified) options.prefetchBias(tile.sequence, tile.h, begin, end, tile.keyBase + j);
+      gradientTile<scores, kNV>(r, j, t);
+    }
+    for (; j < seen.end; j += kLanes) gradientTile<scores, 1>(r, j, t);
+  }
+
+  // One register tile, kMR rows from r against NV vectors of keys from j.
+  template <Scores scores, int NV>
   TILEGRAD_INLINE void gradientTile(int64_t r, int64_t j, const BackwardTiles& t) const {
     float *p = t.p + r * kBackwardStride + j, *ds = t.ds + r * kBackwardStride + j;
     const float *shift = t.shift + r, *rowDelta = t.delta + r;
     const int64_t panel = j / kNR * kNR, at = j - panel;
     VF acc[kMR][NV];
     // 3. S = q·kᵀ, in the units that Q was scaled to, and 5. P = exp(S − lse), while S is in registers and the next product runs
-    clear(acc);
-    multiplyAdd<kMR, NV, int(kTileStride), 1>(size.headDim, t.qRows + r * kTileStride, t.kPanels + panel * size.headDim + at, kNR, acc);
+    if constexpr (scores != Scores::saved) {
+      clear(acc);
+      multiplyAdd<kMR, NV, int(kTileStride), 1>(size.headDim, t.qRows + r * kTileStride, t.kPanels + panel * size.headDim + at, kNR, acc);
 #pragma GCC unroll 16
-    for (int i = 0; i < kMR; i++)
+      for (int i = 0; i < kMR; i++)
 #pragma GCC unroll 8
-      for (int v = 0; v < NV; v++) store(p + i * kBackwardStride + v * kLanes, modified ? acc[i][v] : exp2(acc[i][v] - splat(shift[i])));
+        for (int v = 0; v < NV; v++) store(p + i * kBackwardStride + v * kLanes, scores == Scores::modified ? acc[i][v] : exp2(acc[i][v] - splat(shift[i])));
+    }
     // 4. dP = dout·vᵀ and 6. dS = P∘(dP − delta)
     clear(acc);
     multiplyAdd<kMR, NV, int(kTileStride), 1>(size.headDimV, t.doutRows + r * kTileStride, t.vPanels + panel * size.headDimV + at, kNR, acc);
@@ -120,8 +144,32 @@ struct AttentionBackwardTile : AttentionProblem {
 #pragma GCC unroll 8
       for (int v = 0; v < NV; v++) {
         const int64_t to = i * kBackwardStride + v * kLanes;
-        store(ds + to, modified ? acc[i][v] : load(p + to) * (acc[i][v] - splat(rowDelta[i])));
+        store(ds + to, scores == Scores::plain ? load(p + to) * (acc[i][v] - splat(rowDelta[i])) : acc[i][v]);
       }
+  }
+
+  // 3. and 5. P of a strip, from the forward pass
+  void loadProbabilities(const BackwardTile& tile, int64_t r, Range seen, const BackwardTiles& t) const {
+    const int64_t i = tile.rows.begin + r, key = tile.keyBase + seen.begin;
+    loadTileRows<kBackwardStride>(probabilitiesOf(tile.sequence, tile.h, i) + key, size.seqlenK, minOf(kMR, tile.rows.end - i), kMR,
+                                  minOf(tile.keyBase + seen.end, size.seqlenK) - key, seen.end - seen.begin, 1.0f, t.p + r * kBackwardStride + seen.begin);
+  }
+
+  // 6. dS from a row of P that was saved and dP. Of a whole row delta is Σ P∘dP, what dout·out stands for (arXiv 2205.14135, appendix B.2, eq. 4): P and dP are in L1,
+  // and out need not be read at all. p becomes what multiplied V, dropped and scaled.
+  void savedRow(const BackwardTile& tile, int64_t i, int64_t key, int64_t count, float* p, float* ds, float rowDelta) const {
+    float factors[kBackwardBlockN];  // of dropout
+    const bool drops = options.dropout.threshold > 0;
+    if (drops) {
+      for (int64_t j = 0; j < count; j += kLanes) store(factors + j, splat(options.dropout.keepScale));
+      options.dropout.dropRow(i, tile.sequence.b * size.nHeads + tile.h, key, count, factors);
+      for (int64_t j = 0; j < count; j += kLanes) store(ds + j, load(ds + j) * load(factors + j));
+    }
+    VF sum = {};
+    for (int64_t j = 0; ownDelta && j < count; j += kLanes) sum = mulAdd(load(p + j), load(ds + j), sum);
+    const VF deltaV = splat(ownDelta ? sumLanes(sum) : rowDelta);
+    for (int64_t j = 0; j < count; j += kLanes) store(ds + j, load(p + j) * (load(ds + j) - deltaV));
+    for (int64_t j = 0; drops && j < count; j += kLanes) store(p + j, load(p + j) * load(factors + j));
   }
 
   // 5. and 6. with what is added to scores, with the softcap and with dropout, in place of S and dP: P is what multiplied V, dropped and scaled; g is dS before the

@@ -146,6 +146,8 @@ struct AttentionForward : AttentionForwardProblem {
       float* o = strip.o + r * headDimVPad;
       for (int64_t d = 0; d < headDimVPad; d += kLanes) store(o + d, load(o + d) * rescale);
     }
+    // The backward pass gets P as it is before dropout. Its keys are all in this tile: there are no more than kBlockN.
+    if (probabilities) output.saveRows(s, h, strip.rows, strip.keys, strip.softmax->rowMax, strip.softmax->rowSums(), strip.scores, kBlockN);
     // 5. O += P·v, with what dropout leaves of P; the row sums have all of it
     if (options.dropout.threshold > 0) {
       for (int64_t i = strip.rows.begin; i < strip.rows.end; i++) {
@@ -253,7 +255,11 @@ struct AttentionForward : AttentionForwardProblem {
     // 6. divide by the row sums once, and write O and lse
     for (int64_t n = 0; n < strips; n++) {
       float* o = t.o + n * kMR * headDimVPad;
-      if (t.softmax[n].empty) memset(o, 0, size_t(kMR * headDimVPad) * 4);
+      if (t.softmax[n].empty) {
+        memset(o, 0, size_t(kMR * headDimVPad) * 4);
+        const Range none = {rowBegin + n * kMR, minOf(rowEnd, rowBegin + (n + 1) * kMR)};
+        if (probabilities) output.saveRows(s, h, none, {0, 0}, t.softmax[n].rowMax, t.softmax[n].rowSums(), t.scores[0], kBlockN);
+      }
       output.write(s.rowQ + rowBegin + n * kMR, minOf(kMR, rows - n * kMR), h, split, t.softmax[n].rowMax, t.softmax[n].rowSums(), o);
     }
   }

@@ -13,7 +13,7 @@ inline Range splitKeys(Range visited, int64_t blockN, int64_t split, int64_t nSp
 
 // Rows are counted over the whole batch.
 struct AttentionOutput {
-  float *out, *lse, *partial;  // partial: nSplits·B·Hq·Sq·(DvPad + 2) floats, if nSplits > 1
+  float *out, *lse, *probabilities, *partial;  // partial: nSplits·B·Hq·Sq·(DvPad + 2) floats, if nSplits > 1
   const float* sink;
   int64_t sinkStride;
   AttentionSizes size;
@@ -21,7 +21,7 @@ struct AttentionOutput {
   float keepScale;
 
   AttentionOutput(const AttentionForwardProblem& problem, float* partial)
-      : out(problem.out), lse(problem.lse), partial(partial), sink(problem.sink), sinkStride(problem.sinkStride), size(problem.size),
+      : out(problem.out), lse(problem.lse), probabilities(problem.probabilities), partial(partial), sink(problem.sink), sinkStride(problem.sinkStride), size(problem.size),
         headDimVPad(problem.headDimVPad), nSplits(problem.nSplits), keepScale(problem.options.dropout.keepScale) {}
 
   // Rows [row, row + count) of one sequence and of head h, from their maxima in base-2 units and their sums, one per lane, and their unnormalised o (headDimVPad
@@ -34,11 +34,21 @@ struct AttentionOutput {
     }
   }
 
-  void writeRows(int64_t row, int64_t count, int64_t h, VF rowMax, VF rowSum, const float* o) const {
+  // What makes exponentials probabilities, and lse, row by row.
+  struct Normaliser {
+    VF scale, rowLse;
+  };
+  Normaliser normaliser(int64_t h, VF rowMax, VF rowSum) const {
     const VF zero = {}, infinity = splat(__builtin_inff());
     const VI empty = (VI)(rowSum == zero);  // no visible key: out 0 and lse −∞, or the sink; a NaN goes through
-    VF scale = select(empty, zero, splat(keepScale) / rowSum), rowLse = select(empty, -infinity, mulAdd(rowMax, splat(kLn2), log(rowSum)));
-    if (sink) joinSink(sink[h * sinkStride], scale, rowLse);
+    Normaliser of{select(empty, zero, splat(1.0f) / rowSum), select(empty, -infinity, mulAdd(rowMax, splat(kLn2), log(rowSum)))};
+    if (sink) joinSink(sink[h * sinkStride], of.scale, of.rowLse);
+    return of;
+  }
+
+  void writeRows(int64_t row, int64_t count, int64_t h, VF rowMax, VF rowSum, const float* o) const {
+    const auto [probability, rowLse] = normaliser(h, rowMax, rowSum);
+    const VF scale = probability * splat(keepScale);
     float* to = out + (row * size.nHeads + h) * size.headDimV;
     for (int64_t r = 0; r < count; r++, to += size.nHeads * size.headDimV, o += headDimVPad) {
       const VF factor = splat(scale[r]);
@@ -46,6 +56,19 @@ struct AttentionOutput {
     }
     float* lseRows = lse + (size.packed() ? h * size.totalQ + row : (row / size.seqlenQ * size.nHeads + h) * size.seqlenQ + row % size.seqlenQ);
     for (int64_t r = 0; r < count; r++) lseRows[r] = rowLse[r];
+  }
+
+  // Probabilities of rows of one sequence: the exponentials p of `keys`, `stride` floats a row, over their sums; 0 for all other keys.
+  void saveRows(const Sequence& s, int64_t h, Range rows, Range keys, VF rowMax, VF rowSum, const float* p, int64_t stride) const {
+    const VF scale = normaliser(h, rowMax, rowSum).scale;
+    const int64_t seqlenK = size.seqlenK, end = minOf(keys.end, seqlenK);
+    float* to = probabilities + (size.headRows(s, h) + rows.begin) * seqlenK;
+    for (int64_t r = 0; r < rows.end - rows.begin; r++, to += seqlenK, p += stride) {
+      const VF factor = splat(scale[r]);
+      forVectors(0, keys.begin, [&](int64_t j, auto lanes) { lanes.store(to + j, VF{}); });
+      forVectors(keys.begin, end, [&](int64_t j, auto lanes) { lanes.store(to + j, load(p + j - keys.begin) * factor); });
+      forVectors(end, seqlenK, [&](int64_t j, auto lanes) { lanes.store(to + j, VF{}); });
+    }
   }
 
   // One more score in the denominator, without a value: with x = lse − sink the row keeps the share 1/(1 + e^−x) of what it was.

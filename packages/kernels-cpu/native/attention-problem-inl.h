@@ -27,18 +27,19 @@ struct AttentionProblem {
   int64_t bytes() const { return 4 * (size.headDim + size.headDimV) * (size.totalQ * size.nHeads + size.totalK * size.nHeadsK); }
 };
 
-// Both forward kernels. Arguments: those of AttentionProblem; q, k, v, then the strides (batch, seq, head) of each; out, lse, workspace; sink and its stride (null: none);
-// nSplits. out is contiguous [B, Sq, Hq, Dv], lse [B, Hq, Sq]; with cuSeqlens [totalQ, Hq, Dv] and [Hq, totalQ].
+// Both forward kernels. Arguments: those of AttentionProblem; q, k, v, then the strides (batch, seq, head) of each; out, lse, probabilities (null: not wanted, else
+// at most kBlockN keys), workspace; sink and its stride (null: none); nSplits. out is contiguous [B, Sq, Hq, Dv], lse [B, Hq, Sq], probabilities [B, Hq, Sq, Sk]; with
+// cuSeqlens [totalQ, Hq, Dv] and [Hq, totalQ].
 struct AttentionForwardProblem : AttentionProblem {
   const float *q, *k, *v;
   HeadStrides qStrides, kStrides, vStrides;
-  float *out, *lse, *workspace;
+  float *out, *lse, *probabilities, *workspace;
   const float* sink;
   int64_t sinkStride, nSplits;
 
   explicit AttentionForwardProblem(Reader& args)
       : AttentionProblem(args), q(args.ptr()), k(args.ptr()), v(args.ptr()), qStrides(args), kStrides(args), vStrides(args), out(args.ptr()), lse(args.ptr()),
-        workspace(args.ptr()), sink(args.ptr()), sinkStride(args.i64()), nSplits(args.i64()) {}
+        probabilities(args.ptr()), workspace(args.ptr()), sink(args.ptr()), sinkStride(args.i64()), nSplits(args.i64()) {}
 };
 
 // Rows that will be wanted soon, from L3 into L2. They are too far apart for the hardware to foresee, and a core waits for too few lines at once to load all of a
@@ -100,11 +101,12 @@ inline void packRows(const float* from, int64_t stride, int64_t rows, int64_t ro
 // Q and dout tiles keep one row stride for every head dimension, so that it is a displacement in the register tile. 17 cache lines: an odd number spreads rows over all cache sets.
 constexpr int64_t kTileStride = 272;
 
-// Rows times `factor` into a tile of stride kTileStride, zero up to dimPad and up to rowsPad.
+// Rows times `factor` into a tile of stride toStride, zero up to dimPad and up to rowsPad.
+template <int64_t toStride = kTileStride>
 inline void loadTileRows(const float* from, int64_t stride, int64_t rows, int64_t rowsPad, int64_t dim, int64_t dimPad, float factor, float* to) {
   const VF f = splat(factor);
   for (int64_t r = 0; r < rowsPad; r++) {
-    float* y = to + r * kTileStride;
+    float* y = to + r * toStride;
     int64_t d = 0;
     if (r < rows) {
       const float* x = from + r * stride;
@@ -122,7 +124,9 @@ inline void loadTileRows(const float* from, int64_t stride, int64_t rows, int64_
 // rowsPad (a multiple of width) are zero. Where width is less than a vector, up to kLanes − 1 floats behind the last panel are overwritten.
 template <int width>
 inline void packPanels(const float* from, int64_t stride, int64_t rows, int64_t rowsPad, int64_t dim, float* to) {
-  for (int64_t panel = 0; panel < rowsPad; panel += width) packTranspose(to + panel * dim, from + panel * stride, stride, dim, width, minOf(width, rows - panel));
+  for (int64_t panel = 0; panel < rowsPad; panel += width) {
+    packTranspose(to + panel * dim, from + panel * stride, stride, dim, width, minOf(width, rows - panel), rows - panel - width);
+  }
 }
 
 }  // namespace tilegrad::TILEGRAD_TARGET

@@ -42,7 +42,7 @@ inline void gemmPackB(const Gemm& g, int64_t n0, int64_t n1, int64_t k0, int64_t
   }
   for (int64_t n = n0; n < n1; n += kGemmColumns) {
     const int64_t columns = minOf(kGemmColumns, n1 - n);
-    packTranspose(bPack + (n - n0) * k, g.b + n * g.ldb + k0, g.ldb, k, ceilDiv(columns, kLanes) * kLanes, columns);
+    packTranspose(bPack + (n - n0) * k, g.b + n * g.ldb + k0, g.ldb, k, ceilDiv(columns, kLanes) * kLanes, columns, n1 - n - kGemmColumns);
   }
 }
 
@@ -53,7 +53,7 @@ inline void gemmPackA(const Gemm& g, int64_t m0, int64_t m1, int64_t k0, int64_t
   }
   for (int64_t m = m0; m < m1; m += kGemmRows) {
     const int64_t rows = minOf(kGemmRows, m1 - m);
-    packTranspose(aPack + (m - m0) * k, g.a + m * g.lda + k0, g.lda, k, rows, rows);
+    packTranspose(aPack + (m - m0) * k, g.a + m * g.lda + k0, g.lda, k, rows, rows, m1 - m - kGemmRows);
   }
 }
 

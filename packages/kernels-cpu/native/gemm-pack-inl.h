@@ -46,18 +46,22 @@ void packColumns(float* dst, const float* src, int64_t stride, int64_t k, int64_
   }
 }
 
-// dst[kk·width + i] = src[i·stride + kk]: kLanes × kLanes blocks transposed in registers, about 4 floats per cycle; a scalar loop manages one.
-// The rows
-// of the next panel are prefetched meanwhile: they are too far apart for the hardware to foresee. Groups of rows go from the last to the first, because a last group that is narrower than a vector spills into the next k's first group.
-inline void packTranspose(float* dst, const float* src, int64_t stride, int64_t k, int64_t width, int64_t valid) {
+// dst[kk·width + i] = src[i·stride + kk], 0 for i ≥ valid: kLanes × kLanes blocks transposed in registers, about 4 floats per cycle; a scalar loop manages one.
+// The `next` rows of the next panel (none if ≤ 0) are prefetched meanwhile: they are too far apart for the hardware to foresee. Groups of rows go from the last to
+// the first, because a last group that is narrower than a vector spills into the next k's first group.
+inline void packTranspose(float* dst, const float* src, int64_t stride, int64_t k, int64_t width, int64_t valid, int64_t next) {
   for (int64_t group = (width - 1) / kLanes * kLanes; group >= 0; group -= kLanes) {
-    const int64_t rows = valid - group < kLanes ? valid - group : kLanes;
+    const int64_t rows = minOf(kLanes, valid - group), ahead = minOf(kLanes, next - group);
     const float* from = src + group * stride;
     float* to = dst + group;
+    if (rows <= 0) {
+      for (int64_t kk = 0; kk < k; kk++, to += width) store(to, VF{});
+      continue;
+    }
     int64_t kk = 0;
     for (; kk + kLanes <= k; kk += kLanes, to += kLanes * width) {
       VF block[kLanes];
-      for (int64_t i = 0; i < rows; i++) __builtin_prefetch(from + (width + i) * stride + kk, 0, 2);
+      for (int64_t i = 0; i < ahead; i++) __builtin_prefetch(from + (width + i) * stride + kk, 0, 2);
       if (rows == kLanes) {
 #pragma GCC unroll 16
         for (int i = 0; i < kLanes; i++) block[i] = load(from + i * stride + kk);

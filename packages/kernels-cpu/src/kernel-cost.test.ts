@@ -31,11 +31,13 @@ describe('kernelWork', () => {
     expect(kernelWork(kernel, args)).toEqual({ flops, shape })
   })
 
-  it('counts five products backward, two forward, over what causality and sequences keep', () => {
+  it('counts five products backward, four with saved probabilities, two forward, over what causality and sequences keep', () => {
     const [q, lse] = [tensor(1, 8, 1, 4), tensor(1, 1, 8)]
     const causal = { causal: true }
     expect(kernelWork('attentionForward', [q, q, q, causal]).flops).toBe(2 * 2 * 36 * 4)
     expect(kernelWork('attentionBackward', [q, q, q, q, q, lse, causal]).flops).toBe(2 * 5 * 36 * 4)
+    const saved = { causal: true, probabilities: tensor(1, 1, 8, 8) }
+    expect(kernelWork('attentionBackward', [q, q, q, q, q, lse, saved]).flops).toBe(2 * 4 * 36 * 4)
     const packed = tensor(8, 1, 4)
     const sequences = { causal: true, cuSeqlensQ: Int32Array.of(0, 3, 8), cuSeqlensK: Int32Array.of(0, 3, 8) }
     expect(kernelWork('attentionForward', [packed, packed, packed, sequences]).flops).toBe(2 * 2 * (6 + 15) * 4)

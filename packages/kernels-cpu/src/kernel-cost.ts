@@ -20,9 +20,9 @@ export function kernelWork(kernel: string, args: readonly unknown[]): KernelWork
       return attentionWork(q, k, options, headDimOf(q) + headDimOf(v))
     }
     case 'attentionBackward': {
-      // q·kᵀ again, ds·k and dsᵀ·q; dout·vᵀ and pᵀ·dout (arXiv 2307.08691, section 4.1).
+      // q·kᵀ again unless p was saved, ds·k and dsᵀ·q; dout·vᵀ and pᵀ·dout (arXiv 2307.08691, section 4.1).
       const [, q, k, v, , , options] = args as Parameters<Kernels['attentionBackward']>
-      return attentionWork(q, k, options, 3 * headDimOf(q) + 2 * headDimOf(v))
+      return attentionWork(q, k, options, (options?.probabilities ? 2 : 3) * headDimOf(q) + 2 * headDimOf(v))
     }
     case 'linearCrossEntropyForward':
       return lossWork(tensors[0] as Tensor, tensors[1] as Tensor, 1)

@@ -1,4 +1,4 @@
-import { type AttentionBackwardProblem, type AttentionProblem, numel } from '@tilegrad/tensor'
+import { type AttentionBackwardProblem, type AttentionForwardProblem, type AttentionProblem, numel } from '@tilegrad/tensor'
 
 // The same numbers as in native/tile-sizes.h, native/attention-problem-inl.h and native/attention-{forward,decode,backward}-inl.h, which lay the workspace out.
 const keyPad = 64
@@ -28,8 +28,17 @@ const decodeMinKeysPerSplit = 512
 
 const padTo = (n: number, multiple: number) => Math.ceil(n / multiple) * multiple
 
+/**
+ * Whether the forward pass saves its probabilities, asked to do so: not with a softcap, whose gradient needs the scores, nor under a block mask, whose tiles
+ * may come one by one, nor while decoding.
+ */
+export function savesProbabilities({ saveProbabilities, softcap, blockMask, seqlenQ }: AttentionForwardProblem): boolean {
+  return saveProbabilities && softcap === 0 && !blockMask && seqlenQ > decodeSeqlenQ
+}
+
 /** Which of the two forward kernels suits: by shape and options alone, so that results do not depend on the machine's load. */
-export function attentionForwardKernel(problem: AttentionProblem): 'attention_decode' | 'attention_forward' {
+export function attentionForwardKernel(problem: AttentionForwardProblem): 'attention_decode' | 'attention_forward' {
+  if (savesProbabilities(problem)) return 'attention_forward'
   const { seqlenQ, seqlenK, nHeads, nHeadsK, dropoutP, blockMask } = problem
   const fewRows = seqlenK < fewKeys ? decodeRowsFewKeys : decodeRowsPerKeyHead
   const few = seqlenQ <= decodeSeqlenQ || (seqlenQ * nHeads) / nHeadsK <= fewRows
@@ -37,7 +46,7 @@ export function attentionForwardKernel(problem: AttentionProblem): 'attention_de
 }
 
 /** Into how many parts the keys of each task are cut: by shape alone, so that results do not depend on the thread count. */
-export function attentionForwardSplits(problem: AttentionProblem): number {
+export function attentionForwardSplits(problem: AttentionForwardProblem): number {
   const { nHeads, seqlenK } = problem
   if (attentionForwardKernel(problem) === 'attention_decode') {
     return splitsFor(decodeTasks(problem), decodeTargetTasks, seqlenK, decodeMinKeysPerSplit)
@@ -60,7 +69,7 @@ function splitsFor(tasks: number, target: number, seqlenK: number, minKeys: numb
 }
 
 /** Floats of workspace that the forward kernel needs: O(S·D), K and V packed once (unless they are read in place) and the partial results of splits. */
-export function attentionForwardWorkspace(problem: AttentionProblem): number {
+export function attentionForwardWorkspace(problem: AttentionForwardProblem): number {
   const { nHeads, nHeadsK, seqlenQ, totalQ, headDim, headDimV } = problem
   const headDimVPad = padTo(headDimV, dimPad)
   const splits = attentionForwardSplits(problem)

@@ -1,6 +1,7 @@
 import {
   type AttentionBackwardProblem,
   type AttentionBackwardResult,
+  type AttentionForwardProblem,
   checkAttentionBackward,
   checkAttentionForward,
   contiguousStrides,
@@ -15,6 +16,7 @@ import {
   attentionForwardSplits,
   attentionForwardWorkspace,
   optionGradientsWorkspace,
+  savesProbabilities,
 } from './attention-workspace'
 
 type AttentionKernel = 'attentionForward' | 'attentionBackward'
@@ -27,14 +29,16 @@ export function attentionKernels(ctx: KernelContext): Pick<Kernels, AttentionKer
       if (problem.dtype !== 'f32') ctx.unsupported('attentionForward', problem.dtype)
       const out = ctx.empty(problem.outShape)
       const lse = ctx.empty(problem.lseShape)
+      const probabilities = savesProbabilities(problem) ? ctx.empty(probabilitiesShape(problem)) : undefined
       const floats = attentionForwardWorkspace(problem)
       const args = problemArguments(ctx, problem)
       pushHeads(args, ctx, q, k, v)
-      args.push(ctx.address(out), ctx.address(lse), floats > 0 ? ctx.address(ctx.temporary([floats])) : 0)
+      args.push(ctx.address(out), ctx.address(lse), probabilities ? ctx.address(probabilities) : 0)
+      args.push(floats > 0 ? ctx.address(ctx.temporary([floats])) : 0)
       pushSink(args, ctx, problem)
       args.push(attentionForwardSplits(problem))
       ctx.run(attentionForwardKernel(problem), ...args)
-      return { out, lse }
+      return probabilities ? { out, lse, probabilities } : { out, lse }
     },
 
     attentionBackward(dout, q, k, v, out, lse, options) {
@@ -42,7 +46,9 @@ export function attentionKernels(ctx: KernelContext): Pick<Kernels, AttentionKer
       if (problem.dtype !== 'f32') ctx.unsupported('attentionBackward', problem.dtype)
       const [dq, dk, dv] = [ctx.empty(q.shape), ctx.empty(k.shape), ctx.empty(v.shape)]
       const args = problemArguments(ctx, problem)
-      args.push(ctx.address(ctx.contiguous(lse)))
+      // The gradient of softcap needs the scores.
+      const probabilities = problem.softcap > 0 ? undefined : problem.probabilities
+      args.push(ctx.address(ctx.contiguous(lse)), probabilities ? ctx.address(probabilities) : 0)
       pushHeads(args, ctx, dout, q, k, v, out)
       args.push(ctx.address(dq), ctx.address(dk), ctx.address(dv), ctx.address(ctx.temporary([attentionBackwardWorkspace(problem)])))
       const gradients = pushOptionGradients(args, ctx, problem)
@@ -50,6 +56,10 @@ export function attentionKernels(ctx: KernelContext): Pick<Kernels, AttentionKer
       return { dq, dk, dv, ...gradients }
     },
   }
+}
+
+function probabilitiesShape({ batchSize, nHeads, seqlenQ, seqlenK }: AttentionForwardProblem): number[] {
+  return [batchSize, nHeads, seqlenQ, seqlenK]
 }
 
 /** Results for the gradients that are wanted; pushes what OptionGradients of native/attention-option-gradients-inl.h reads. */
