@@ -71,13 +71,18 @@ export class Recorder {
     return live
   }
 
+  /** Whether an operation on these inputs is recorded: what only its backward needs is then worth making. */
+  records(inputs: readonly (Variable | undefined)[]): boolean {
+    return this.enabled && inputs.some((input) => input?.slot !== undefined)
+  }
+
   /**
    * Makes the variable that shows `output`, the result of operation `op` on `inputs`. Where gradients are wanted, runs `define`, which
    * saves what backward needs and returns it.
    */
   record(op: string, inputs: readonly (Variable | undefined)[], output: Tensor, define: (save: Save) => BackwardFunction): Variable {
+    if (!this.records(inputs)) return this.variable(output, undefined)
     const slots = inputs.map((input) => input?.slot)
-    if (!this.enabled || slots.every((slot) => slot === undefined)) return this.variable(output, undefined)
     const saved: SavedTensor[] = []
     const backward = define((tensor) => {
       const kept = new SavedTensor(tensor)

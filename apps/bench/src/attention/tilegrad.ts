@@ -1,5 +1,5 @@
 import { f16BitsToF32Array, f32ArrayToF16Bits } from '@tilegrad/core-math'
-import type { Backend, Tensor, TypedArray } from '@tilegrad/tensor'
+import type { AttentionForwardResult, Backend, Tensor, TypedArray } from '@tilegrad/tensor'
 import type { ElementType } from '../check'
 import { type AttentionInputs, type AttentionRunner, type AttentionShape, keyHeads, type Pass } from './problem'
 import { standardAttention } from './standard'
@@ -10,6 +10,7 @@ export type AttentionTensors = { readonly [name in keyof AttentionInputs]: Tenso
 export interface TensorResult {
   readonly out: Tensor
   readonly lse?: Tensor
+  readonly probabilities?: Tensor
   readonly gradients?: { readonly dq: Tensor; readonly dk: Tensor; readonly dv: Tensor }
 }
 
@@ -24,14 +25,14 @@ export function tilegradRunner(
 ): AttentionRunner {
   const tensors = upload(backend, inputs, shape, type)
   const attention = algorithm === 'flash' ? flashAttention : standardAttention
-  const forward = pass === 'backward' ? flashForward(backend, tensors, shape) : undefined
+  const forward = pass === 'backward' ? flashForward(backend, tensors, shape, true) : undefined
   let last: TensorResult | undefined
   const atRest = backend.memory().bytes
   backend.resetPeakMemory()
   return {
     device: backend.info.name === 'webgpu' ? `${backend.info.driver}: ${backend.info.device}` : backend.info.driver,
     call: () => {
-      if (last) release(forward ? { ...last, out: undefined, lse: undefined } : last)
+      if (last) release(forward ? { ...last, out: undefined, lse: undefined, probabilities: undefined } : last)
       last = forward ? withGradients(backend, tensors, shape, forward) : attention(backend, tensors, shape, pass !== 'forward')
     },
     sync: () => backend.sync(),
@@ -49,25 +50,30 @@ export function tilegradRunner(
   }
 }
 
-/** The backend's own attention. */
+/** The backend's own attention; the backward pass gets what a training step would save for it. */
 export function flashAttention(backend: Backend, tensors: AttentionTensors, shape: AttentionShape, backward: boolean): TensorResult {
-  const forward = flashForward(backend, tensors, shape)
+  const forward = flashForward(backend, tensors, shape, backward)
   return backward ? withGradients(backend, tensors, shape, forward) : forward
 }
 
-type Forward = Required<Pick<TensorResult, 'out' | 'lse'>>
-
-function flashForward({ kernels }: Backend, { q, k, v }: AttentionTensors, { causal }: AttentionShape): Forward {
-  return kernels.attentionForward(q, k, v, { causal })
+function flashForward(
+  { kernels }: Backend,
+  { q, k, v }: AttentionTensors,
+  { causal }: AttentionShape,
+  saveProbabilities: boolean,
+): AttentionForwardResult {
+  return kernels.attentionForward(q, k, v, { causal, saveProbabilities })
 }
 
 function withGradients(
   { kernels }: Backend,
   { q, k, v, dout }: AttentionTensors,
   { causal }: AttentionShape,
-  { out, lse }: Forward,
+  forward: AttentionForwardResult,
 ): TensorResult {
-  return { out, lse, gradients: kernels.attentionBackward(dout, q, k, v, out, lse, { causal }) }
+  const { out, lse, probabilities } = forward
+  const options = { causal, ...(probabilities && { probabilities }) }
+  return { ...forward, gradients: kernels.attentionBackward(dout, q, k, v, out, lse, options) }
 }
 
 export function upload(backend: Backend, inputs: AttentionInputs, shape: AttentionShape, type: ElementType = 'f32'): AttentionTensors {
@@ -83,6 +89,6 @@ async function values(tensor: Tensor | undefined): Promise<TypedArray | undefine
   return tensor?.dtype === 'f16' ? f16BitsToF32Array(data as Uint16Array) : data
 }
 
-function release({ out, lse, gradients }: { [name in keyof TensorResult]: TensorResult[name] | undefined }): void {
-  for (const tensor of [out, lse, gradients?.dq, gradients?.dk, gradients?.dv]) tensor?.dispose()
+function release({ out, lse, probabilities, gradients }: { [name in keyof TensorResult]: TensorResult[name] | undefined }): void {
+  for (const tensor of [out, lse, probabilities, gradients?.dq, gradients?.dk, gradients?.dv]) tensor?.dispose()
 }

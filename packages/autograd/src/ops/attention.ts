@@ -11,7 +11,10 @@ export interface AttentionOptions extends Omit<KernelOptions, LearnableAttention
 
 const learnable = ['alibiSlopes', 'bias', 'sink'] as const
 
-/** Exact tiled attention: saves out and lse, never an Sq × Sk array. Dropout's mask is drawn again from its seed. */
+/**
+ * Exact tiled attention: saves out and lse, and for short sequences the probabilities where the backend returns them, never an Sq × Sk array of long ones.
+ * Dropout's mask is drawn again from its seed.
+ */
 export function attention(tape: Recorder, q: Variable, k: Variable, v: Variable, options: AttentionOptions = {}): Variable {
   const { kernels } = tape.backend
   const [qt, kt, vt] = [tape.use('attention', q), tape.use('attention', k), tape.use('attention', v)]
@@ -19,10 +22,12 @@ export function attention(tape: Recorder, q: Variable, k: Variable, v: Variable,
   const given = learnable.filter((name) => options[name] !== undefined)
   const tensors = given.map((name) => tensorOf(tape, options[name] as Variable | Tensor))
   const plain = withOwnLengths(rest)
-  const { out, lse } = kernels.attentionForward(qt, kt, vt, { ...plain, ...named(given, tensors) })
-  const variables = given.map((name) => variableOf(options[name]))
-  const result = tape.record('attention', [q, k, v, ...variables], out, (save) => {
+  const inputs = [q, k, v, ...given.map((name) => variableOf(options[name]))]
+  const saveProbabilities = tape.records(inputs)
+  const { out, lse, probabilities } = kernels.attentionForward(qt, kt, vt, { ...plain, ...named(given, tensors), saveProbabilities })
+  const result = tape.record('attention', inputs, out, (save) => {
     const [savedQ, savedK, savedV, savedOut, savedLse] = [save(qt), save(kt), save(vt), save(out), save(lse)]
+    const savedProbabilities = probabilities && save(probabilities)
     const savedOptions = tensors.map(save)
     return (context) => {
       const inputOf = (name: LearnableAttentionOption) => 3 + given.indexOf(name)
@@ -41,6 +46,7 @@ export function attention(tape: Recorder, q: Variable, k: Variable, v: Variable,
             savedOptions.map(({ tensor }) => tensor),
           ),
           optionGradients,
+          ...(savedProbabilities && { probabilities: savedProbabilities.tensor }),
         },
       )
       context.receive(0, dq)
@@ -50,6 +56,7 @@ export function attention(tape: Recorder, q: Variable, k: Variable, v: Variable,
     }
   })
   lse.dispose()
+  probabilities?.dispose()
   return result
 }
 

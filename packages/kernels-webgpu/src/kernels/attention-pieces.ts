@@ -47,12 +47,14 @@ export function attentionInPieces(ctx: KernelContext, whole: Attention): Attenti
       const problem = checkAttentionBackward(ctx.backend, dout, q, k, v, out, lse, options)
       const cut = cutOf(ctx, problem, [dout, q, k, v, out])
       if (!cut) return whole.attentionBackward(dout, q, k, v, out, lse, options)
+      // No kernel here reads saved probabilities.
+      const { probabilities: _, ...scores } = options
       const [dq, dk, dv] = [ctx.empty(q.shape, q.dtype), ctx.empty(k.shape, k.dtype), ctx.empty(v.shape, v.dtype)]
       const wanted = (name: (typeof problem.optionGradients)[number]) =>
         problem.optionGradients.includes(name) ? ctx.empty(options[name]?.shape ?? []) : undefined
       const [dalibiSlopes, dbias, dsink] = [wanted('alibiSlopes'), wanted('bias'), wanted('sink')]
       for (const half of cut) {
-        const given: AttentionBackwardOptions = { ...half.options(options), optionGradients: problem.optionGradients }
+        const given: AttentionBackwardOptions = { ...half.options(scores), optionGradients: problem.optionGradients }
         const slices = [half.queries(dout), half.queries(q), half.keys(k), half.keys(v), half.queries(out), half.lse(lse)]
         const inputs = slices.map((tensor) => bindable(ctx, tensor)) as [Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
         const result = asPartOf(problem, half.firstBatch, half.firstHead, () => ctx.backend.kernels.attentionBackward(...inputs, given))
