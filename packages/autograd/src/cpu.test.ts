@@ -1,8 +1,10 @@
 import { createReferenceBackend } from '@tilegrad/core-math'
 import { createCpuBackend } from '@tilegrad/kernels-cpu'
-import type { Backend } from '@tilegrad/tensor'
+import { type Backend, MAX_SAVED_KEYS } from '@tilegrad/tensor'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { Tape } from './tape'
 import { type TinySizes, tinyGpt2, tinyLlama } from './tiny-model'
+import type { Variable } from './variable'
 
 const sizes: TinySizes = { B: 2, T: 37, V: 61, H: 4, Hk: 2, D: 16 }
 const models = { 'GPT-2': tinyGpt2, Llama: tinyLlama }
@@ -47,5 +49,34 @@ describe.each(Object.entries(models))('%s on the CPU backend', (_, model) => {
     expect(second).toEqual(first)
     await cpu.sync()
     expect(cpu.memory().bytes).toBe(before)
+  })
+})
+
+describe('attention', () => {
+  const [B, H, D] = [2, 3, 16]
+
+  it.each([
+    ['short sequences', 40, 4 * B * H * 40 * 40],
+    ['sequences longer than MAX_SAVED_KEYS', MAX_SAVED_KEYS + 1, 0],
+  ])('of %s saves probabilities where it is recorded, and nowhere else', async (_, seqlen, probabilities) => {
+    const tape = new Tape(cpu)
+    const data = Float32Array.from({ length: B * seqlen * H * D }, (_, i) => Math.sin(i * i))
+    const q = tape.parameter(cpu.tensor(data, [B, seqlen, H, D]))
+    const frozen = tape.constant(q.value.slice([0], [B]))
+    const peakOf = async (run: () => Variable) => {
+      await cpu.sync()
+      const before = cpu.memory().bytes
+      cpu.resetPeakMemory()
+      run().dispose()
+      return cpu.memory().peakBytes - before
+    }
+    const quiet = await peakOf(() => tape.noGrad(() => tape.attention(q, q, q)))
+    const recorded = await peakOf(() => tape.attention(q, q, q))
+    expect(await peakOf(() => tape.attention(frozen, frozen, frozen))).toBe(quiet)
+    // A block of the allocator is up to an eighth larger than what it holds.
+    expect(recorded - quiet).toBeGreaterThanOrEqual(probabilities)
+    expect(recorded - quiet).toBeLessThanOrEqual(probabilities * 1.125)
+    frozen.dispose()
+    q.dispose()
   })
 })

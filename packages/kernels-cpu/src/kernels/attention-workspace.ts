@@ -1,4 +1,4 @@
-import { type AttentionBackwardProblem, type AttentionForwardProblem, type AttentionProblem, numel } from '@tilegrad/tensor'
+import { type AttentionBackwardProblem, type AttentionForwardProblem, type AttentionProblem, MAX_SAVED_KEYS, numel } from '@tilegrad/tensor'
 
 // The same numbers as in native/tile-sizes.h, native/attention-problem-inl.h and native/attention-{forward,decode,backward}-inl.h, which lay the workspace out.
 const keyPad = 64
@@ -30,10 +30,10 @@ const padTo = (n: number, multiple: number) => Math.ceil(n / multiple) * multipl
 
 /**
  * Whether the forward pass saves its probabilities, asked to do so: not with a softcap, whose gradient needs the scores, nor under a block mask, whose tiles
- * may come one by one, nor while decoding.
+ * may come one by one, nor while decoding, nor of long sequences over few keys, where they would take several times the memory of q.
  */
 export function savesProbabilities({ saveProbabilities, softcap, blockMask, seqlenQ }: AttentionForwardProblem): boolean {
-  return saveProbabilities && softcap === 0 && !blockMask && seqlenQ > decodeSeqlenQ
+  return saveProbabilities && softcap === 0 && !blockMask && seqlenQ > decodeSeqlenQ && seqlenQ <= MAX_SAVED_KEYS
 }
 
 /** Which of the two forward kernels suits: by shape and options alone, so that results do not depend on the machine's load. */
