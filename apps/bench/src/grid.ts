@@ -106,7 +106,7 @@ function worthIts(quick: boolean) {
 
 /** Short sequences, flash beside standard, where tiles save no memory. */
 function smallGrid(filters: AttentionFilters, quick: boolean): Planned[] {
-  const shape = { seqlens: quick ? [64, 256] : smallSeqlens, headDims: [64] }
+  const shape = { seqlens: quick ? [64, 256] : smallSeqlens, headDims: quick ? [64] : [64, 128] }
   const threads = [Math.max(...filters.threads)]
   return (quick ? [8] : [8, 64]).flatMap((nHeads) =>
     planAttention('small', { ...only(filters, ['native', 'standard-native'], { ...shape, nHeads }), threads }),

@@ -6,7 +6,7 @@
 //
 // Nested tiling: a task owns blockN keys of one key head (K and V in both layouts and the dK and dV accumulators stay in L2, 5·blockN·D floats); for every query head of
 // the group and every kBackwardBlockM rows it runs strips of kMR rows through S, P, dP and dS; register tiles are kMR × kNR.
-// FLOPs: 2·Sq·Sk·(3·D + 2·Dv) per head. Bytes: K and V once, Q, dout and dQ once per key block, from L3, a few lines at a time between register tiles: fetched when they
+// FLOPs: 2·Sq·Sk·(3·D + 2·Dv) per head, with saved probabilities one product of D less. Bytes: K and V once, Q, dout and dQ once per key block, from L3, a few lines at a time between register tiles: fetched when they
 // are wanted they took 6 to 8 % of the time. Panels of K and V outermost, to keep them in L1, lost 1.5 to 3 %: P and dS then leave L1 before dQ needs them.
 //
 // Arguments: those of AttentionProblem; lse; probabilities (null: to be computed); dout, q, k, v, out, then the strides (batch, seq, head) of each; dq, dk, dv, workspace; those of OptionGradients.
