@@ -310,6 +310,16 @@ struct AttentionDecode : AttentionForwardProblem {
     }
   }
 
+  // P for the backward pass, of row r of a strip. Its keys are in one block: there are no more than kDecodeMinBlockN.
+  template <int MR>
+  void saveRow(const Sequence& s, int64_t i, int64_t h, Range keys, const DecodeStrip<MR>& state, int64_t r, const float* scores) const {
+    constexpr int64_t kKeys = DecodeStrip<MR>::kKeys;
+    if (keys.empty()) keys = {0, 0};
+    float p[kDecodeMinBlockN];
+    for (int64_t j = 0; j < keys.end - keys.begin; j += kKeys) memcpy(p + j, scores + j / kKeys * kLanes + r * kKeys, size_t(kKeys) * 4);
+    output.saveRows(s, h, {i, i + 1}, keys, splat(state.rowMax[r * kKeys]), splat(state.sumOfRow(int(r))), p, 0);
+  }
+
   // One task: rows `rows` of key heads `heads`, and one of nSplits parts of the keys that they see.
   template <int MR>
   void rowBlock(const Sequence& s, Range heads, Range rows, int64_t split, char* scratch) const {
@@ -346,6 +356,7 @@ struct AttentionDecode : AttentionForwardProblem {
       for (int64_t r = 0; r < rows.end - rows.begin; r++) {
         const int64_t row = rows.begin + r;
         const DecodeStrip<MR>& state = strips.states[first + r / MR];
+        if (probabilities) saveRow<MR>(s, queryOf(s, row), headOf(s, hk, row), part, state, r % MR, strips.scoresOf(first + r / MR));
         output.write(s.rowQ + queryOf(s, row), 1, headOf(s, hk, row), split, splat(state.rowMax[r % MR * kKeys]), splat(state.sumOfRow(int(r % MR))),
                      strips.o + (first * MR + r) * headDimVPad);
       }

@@ -34,21 +34,20 @@ struct AttentionOutput {
     }
   }
 
-  // What makes exponentials probabilities, and lse, row by row.
+  // What makes exponentials probabilities, times `factor`, and lse, row by row.
   struct Normaliser {
     VF scale, rowLse;
   };
-  Normaliser normaliser(int64_t h, VF rowMax, VF rowSum) const {
+  TILEGRAD_INLINE Normaliser normaliser(int64_t h, VF rowMax, VF rowSum, float factor) const {
     const VF zero = {}, infinity = splat(__builtin_inff());
     const VI empty = (VI)(rowSum == zero);  // no visible key: out 0 and lse −∞, or the sink; a NaN goes through
-    Normaliser of{select(empty, zero, splat(1.0f) / rowSum), select(empty, -infinity, mulAdd(rowMax, splat(kLn2), log(rowSum)))};
+    Normaliser of{select(empty, zero, splat(factor) / rowSum), select(empty, -infinity, mulAdd(rowMax, splat(kLn2), log(rowSum)))};
     if (sink) joinSink(sink[h * sinkStride], of.scale, of.rowLse);
     return of;
   }
 
   void writeRows(int64_t row, int64_t count, int64_t h, VF rowMax, VF rowSum, const float* o) const {
-    const auto [probability, rowLse] = normaliser(h, rowMax, rowSum);
-    const VF scale = probability * splat(keepScale);
+    const auto [scale, rowLse] = normaliser(h, rowMax, rowSum, keepScale);
     float* to = out + (row * size.nHeads + h) * size.headDimV;
     for (int64_t r = 0; r < count; r++, to += size.nHeads * size.headDimV, o += headDimVPad) {
       const VF factor = splat(scale[r]);
@@ -60,7 +59,7 @@ struct AttentionOutput {
 
   // Probabilities of rows of one sequence: the exponentials p of `keys`, `stride` floats a row, over their sums; 0 for all other keys.
   void saveRows(const Sequence& s, int64_t h, Range rows, Range keys, VF rowMax, VF rowSum, const float* p, int64_t stride) const {
-    const VF scale = normaliser(h, rowMax, rowSum).scale;
+    const VF scale = normaliser(h, rowMax, rowSum, 1.0f).scale;
     const int64_t seqlenK = size.seqlenK, end = minOf(keys.end, seqlenK);
     float* to = probabilities + (size.headRows(s, h) + rows.begin) * seqlenK;
     for (int64_t r = 0; r < rows.end - rows.begin; r++, to += seqlenK, p += stride) {

@@ -52,7 +52,7 @@ export type LearnableAttentionOption = 'alibiSlopes' | 'bias' | 'sink'
 export interface AttentionForwardOptions extends AttentionOptions {
   /**
    * A backward pass will follow: return `probabilities` where they spare it more than they cost. That is the backend's to judge, by sizes and options
-   * alone; none returns them for more than MAX_SAVED_KEYS keys, so that memory stays linear in seqlenQ, or with cuSeqlens. Default false.
+   * alone; none returns them for more than MAX_SAVED_KEYS keys, so that memory stays linear in seqlenQ, or with cuSeqlens. Changes no bit of out and lse. Default false.
    */
   readonly saveProbabilities?: boolean
 }

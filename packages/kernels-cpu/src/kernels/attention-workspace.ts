@@ -15,6 +15,8 @@ const backwardBlockN = 128
 const decodeSeqlenQ = 8
 const decodeRowsPerKeyHead = 32
 const decodeRowsFewKeys = 24
+/** Up to so many keys the rows of attention_decode have them in one block, and it can save their probabilities. */
+const decodeSavedKeys = 64
 const fewKeys = 512
 /** Query rows, of one key head or of several, that a task of attention_decode takes. */
 const decodeRows = 128
@@ -28,25 +30,26 @@ const decodeMinKeysPerSplit = 512
 
 const padTo = (n: number, multiple: number) => Math.ceil(n / multiple) * multiple
 
-/**
- * Whether the forward pass saves its probabilities, asked to do so: not with a softcap, whose gradient needs the scores, nor under a block mask, whose tiles
- * may come one by one, nor while decoding, nor of long sequences over few keys, where they would take several times the memory of q.
- */
-export function savesProbabilities({ saveProbabilities, softcap, blockMask, seqlenQ }: AttentionForwardProblem): boolean {
-  return saveProbabilities && softcap === 0 && !blockMask && seqlenQ > decodeSeqlenQ && seqlenQ <= MAX_SAVED_KEYS
-}
-
 /** Which of the two forward kernels suits: by shape and options alone, so that results do not depend on the machine's load. */
-export function attentionForwardKernel(problem: AttentionForwardProblem): 'attention_decode' | 'attention_forward' {
-  if (savesProbabilities(problem)) return 'attention_forward'
+export function attentionForwardKernel(problem: AttentionProblem): 'attention_decode' | 'attention_forward' {
   const { seqlenQ, seqlenK, nHeads, nHeadsK, dropoutP, blockMask } = problem
   const fewRows = seqlenK < fewKeys ? decodeRowsFewKeys : decodeRowsPerKeyHead
   const few = seqlenQ <= decodeSeqlenQ || (seqlenQ * nHeads) / nHeadsK <= fewRows
   return few && dropoutP === 0 && !blockMask ? 'attention_decode' : 'attention_forward'
 }
 
+/**
+ * Whether the forward pass saves its probabilities, asked to do so: not with a softcap, whose gradient needs the scores, nor under a block mask, whose tiles
+ * may come one by one, nor of a few rows in several blocks of keys, nor of long sequences over few keys, where they would take several times the memory of q.
+ */
+export function savesProbabilities(problem: AttentionForwardProblem): boolean {
+  const { saveProbabilities, softcap, blockMask, seqlenQ, seqlenK } = problem
+  if (!saveProbabilities || softcap > 0 || blockMask || seqlenQ > MAX_SAVED_KEYS) return false
+  return seqlenK <= decodeSavedKeys || attentionForwardKernel(problem) === 'attention_forward'
+}
+
 /** Into how many parts the keys of each task are cut: by shape alone, so that results do not depend on the thread count. */
-export function attentionForwardSplits(problem: AttentionForwardProblem): number {
+export function attentionForwardSplits(problem: AttentionProblem): number {
   const { nHeads, seqlenK } = problem
   if (attentionForwardKernel(problem) === 'attention_decode') {
     return splitsFor(decodeTasks(problem), decodeTargetTasks, seqlenK, decodeMinKeysPerSplit)
@@ -69,7 +72,7 @@ function splitsFor(tasks: number, target: number, seqlenK: number, minKeys: numb
 }
 
 /** Floats of workspace that the forward kernel needs: O(S·D), K and V packed once (unless they are read in place) and the partial results of splits. */
-export function attentionForwardWorkspace(problem: AttentionForwardProblem): number {
+export function attentionForwardWorkspace(problem: AttentionProblem): number {
   const { nHeads, nHeadsK, seqlenQ, totalQ, headDim, headDimV } = problem
   const headDimVPad = padTo(headDimV, dimPad)
   const splits = attentionForwardSplits(problem)

@@ -154,6 +154,16 @@ export const ATTENTION_PROBABILITY_MUTATIONS: Mutations = {
     says: /among the results/,
     mutate: returning(rows, (_, may) => may),
   },
+  'out by another way where probabilities are asked for': {
+    group: GROUP,
+    says: /asked for probabilities differs/,
+    mutate: (right) => ({
+      attentionForward: (q, k, v, { saveProbabilities = false, ...options } = {}) => {
+        const { out, lse } = right.attentionForward(q, k, v, options)
+        return { out: saveProbabilities ? right.scale(out, 1 + 2 ** -23, { out }) : out, lse }
+      },
+    }),
+  },
   'backward pass with probabilities 0.1 % off': {
     group: GROUP,
     mutate: reading((right, backend, _, dout, q, k, v, out, lse, options) => {

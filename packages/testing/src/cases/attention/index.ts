@@ -8,7 +8,7 @@ import { inspectionCases } from './inspection'
 import { alibiCases, biasCases, sinkCases } from './learnable'
 import { memoryCases } from './memory'
 import { pairCases } from './pairs'
-import { probabilitiesCases } from './probabilities'
+import { probabilitiesCases, probabilitiesContractCases } from './probabilities'
 import { varlenCases } from './varlen'
 
 /** Attention, forward and backward: the grid, each option alone, and every pair of options. A group for each option. */
@@ -30,5 +30,5 @@ export function attentionCases(sizes: Sizes): KernelCase[] {
 
 /** What attention promises that no comparison with the oracle shows. */
 export function attentionContractCases(sizes: Sizes): ConformanceCase[] {
-  return [...dropoutMaskCases(sizes), ...memoryCases()]
+  return [...dropoutMaskCases(sizes), ...probabilitiesContractCases(), ...memoryCases()]
 }

@@ -1,8 +1,13 @@
-import type { KernelCase } from '../../kernel-case'
+import type { Tensor } from '@tilegrad/tensor'
+import { evaluate, type KernelCase, kernelCase, sameBits } from '../../kernel-case'
+import { randomFor } from '../../random'
+import type { ConformanceCase } from '../conformance-case'
 import type { Sizes } from '../sizes'
-import { attention } from './attention-case'
-import type { AttentionCase } from './attention-data'
+import { type AttentionInputs, attention, attentionInputs, optionsOf } from './attention-case'
+import { type AttentionCase, attentionCase, describeCase } from './attention-data'
 import { pairOptions, pairsOf } from './pairs'
+
+const GROUP = 'attention probabilities'
 
 /**
  * A forward pass that is asked for probabilities, and a backward pass that gets what it returned. Each size is near a boundary of some backend's tiles; where a
@@ -11,7 +16,51 @@ import { pairOptions, pairsOf } from './pairs'
 export function probabilitiesCases(sizes: Sizes): KernelCase[] {
   const full = sizes === 'full'
   const cases = [...sizeCases(full), ...headCases(full), ...optionCases(full), ...notReturnedCases(), ...emptyCases(), ...pairCases(sizes)]
-  return cases.map((of) => attention({ ...of, saveProbabilities: true }, 'attention probabilities'))
+  return cases.map((of) => attention({ ...of, saveProbabilities: true }, GROUP))
+}
+
+/** Asking for probabilities changes no bit of out and lse: what a checkpoint computes again, recording it, is what it computed at first. */
+export function probabilitiesContractCases(): ConformanceCase[] {
+  const lengths = [
+    [1, 16],
+    [9, 60],
+    [16, 16],
+    [20, 130],
+    [33, 70],
+    [256, 256],
+  ] as const
+  const cases = lengths.flatMap(([seqlenQ, seqlenK]) => [
+    attentionCase({ seqlenQ, seqlenK }),
+    attentionCase({ seqlenQ, seqlenK, nHeads: 8, nHeadsK: 2, sink: [1], options: { causal: true } }),
+  ])
+  return cases.map((of) => ({
+    group: GROUP,
+    name: `asked for change no bit of out and lse: ${describeCase(of)}`,
+    run: async (backend) => {
+      const [plain, asking] = [forwardCase(of, false), forwardCase(of, true)]
+      const inputs = plain.inputs(randomFor(plain.name))
+      sameBits(
+        await evaluate(plain, backend, inputs, 'f32'),
+        await evaluate(asking, backend, inputs, 'f32'),
+        'a run asked for probabilities',
+      )
+    },
+  }))
+}
+
+function forwardCase(of: AttentionCase, saveProbabilities: boolean): KernelCase {
+  return kernelCase<'q' | 'k' | 'v'>(
+    GROUP,
+    describeCase(of),
+    (random) => attentionInputs(of, random),
+    ({ kernels }, inputs) => {
+      const { q, k, v } = inputs
+      const { optionGradients: _, ...options } = optionsOf(of, inputs as AttentionInputs<Tensor>)
+      const { out, lse, probabilities } = kernels.attentionForward(q, k, v, { ...options, saveProbabilities })
+      probabilities?.dispose()
+      return { forward: { out, lse } }
+    },
+  )
 }
 
 /** Lengths of queries and of keys, in turns with few heads and many. */
