@@ -9,8 +9,8 @@
 // FLOPs: 2·Sq·Sk·(3·D + 2·Dv) per head, with saved probabilities one product of D less. Bytes: K and V once, Q, dout and dQ once per key block, from L3, a few lines at a time between register tiles: fetched when they
 // are wanted they took 6 to 8 % of the time. Panels of K and V outermost, to keep them in L1, lost 1.5 to 3 %: P and dS then leave L1 before dQ needs them.
 //
-// Arguments: those of AttentionProblem; lse; probabilities (null: to be computed); dout, q, k, v, out, then the strides (batch, seq, head) of each; dq, dk, dv, workspace; those of OptionGradients.
-// dq, dk and dv are contiguous. Workspace (floats): delta, as lse, and progress Hq·(blocks of queries).
+// Arguments: those of AttentionProblem; lse; probabilities (null: to be computed); dout, q, k, v, out, then the strides (batch, seq, head) of each; dq, dk, dv,
+// workspace; those of OptionGradients. dq, dk and dv are contiguous. Workspace (floats): delta, as lse, and progress Hq·(blocks of queries).
 #pragma once
 #include "attention-backward-preprocess-inl.h"
 #include "attention-option-gradients-inl.h"

@@ -1,4 +1,5 @@
-// Steps 2 to 6 of the backward pass: P and dS of one tile, from Q, K, V, dout and lse, or from the P that the forward pass has saved. Mirrors core-math/src/attention-backward-tile.ts.
+// Steps 2 to 6 of the backward pass: P and dS of one tile, from Q, K, V, dout and lse, or from the P that the forward pass has saved.
+// Mirrors core-math/src/attention-backward-tile.ts.
 #pragma once
 #include "attention-problem-inl.h"
 

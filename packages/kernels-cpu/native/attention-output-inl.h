@@ -21,8 +21,9 @@ struct AttentionOutput {
   float keepScale;
 
   AttentionOutput(const AttentionForwardProblem& problem, float* partial)
-      : out(problem.out), lse(problem.lse), probabilities(problem.probabilities), partial(partial), sink(problem.sink), sinkStride(problem.sinkStride), size(problem.size),
-        headDimVPad(problem.headDimVPad), nSplits(problem.nSplits), keepScale(problem.options.dropout.keepScale) {}
+      : out(problem.out), lse(problem.lse), probabilities(problem.probabilities), partial(partial), sink(problem.sink),
+        sinkStride(problem.sinkStride), size(problem.size), headDimVPad(problem.headDimVPad), nSplits(problem.nSplits),
+        keepScale(problem.options.dropout.keepScale) {}
 
   // Rows [row, row + count) of one sequence and of head h, from their maxima in base-2 units and their sums, one per lane, and their unnormalised o (headDimVPad
   // floats each). count ≤ kLanes.

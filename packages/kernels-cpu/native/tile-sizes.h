@@ -74,7 +74,8 @@ constexpr int64_t kPrefetchBytes = INT64_MAX;
 #else
 constexpr int64_t kPrefetchBytes = 1024 * 1024;
 #endif
-// And how often the backward pass must use each row of a tile, on average and halved, for that: with 64 heads of 16 or 32 × 128 asking cost 7 to 10 %, with 64 × 64 or × 128 it saves up to 15 %.
+// And how often the backward pass must use each row of a tile, on average and halved, for that: with 64 heads of 16 or 32 × 128 asking cost 7 to 10 %,
+// with 64 × 64 or × 128 it saves up to 15 %.
 constexpr int64_t kPrefetchUses = 24;
 
 // Register tile of GEMM, rows × vectors. An FMA has 4 cycles of latency and two ports, so 8 independent accumulators are the least; more share

@@ -32,7 +32,7 @@ export function tilegradRunner(
   return {
     device: backend.info.name === 'webgpu' ? `${backend.info.driver}: ${backend.info.device}` : backend.info.driver,
     call: () => {
-      if (last) release(forward ? { ...last, out: undefined, lse: undefined, probabilities: undefined } : last)
+      if (last) release(forward ? { out: undefined, gradients: last.gradients } : last)
       last = forward ? withGradients(backend, tensors, shape, forward) : attention(backend, tensors, shape, pass !== 'forward')
     },
     sync: () => backend.sync(),

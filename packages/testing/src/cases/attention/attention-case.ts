@@ -42,16 +42,12 @@ function forwardAndBackward({ kernels }: Backend, inputs: AttentionInputs<Tensor
     ...forwardOptions,
     ...(saveProbabilities && { saveProbabilities }),
   })
-  const returned = { out, lse, ...(probabilities && { probabilities }) }
   // Where they are asked for and may be returned, but are not, the same elements by another way: every backend has this output, or none, and takes it back.
-  const rows = orDispose(Object.values(returned), () =>
-    probabilities || !maySave(of) ? {} : { probabilities: allRows(kernels, inputs, lse, forwardOptions) },
-  )
-  const forward = { ...returned, ...rows }
-  const { out: _out, lse: _lse, ...saved } = forward
-  const gradient = orDispose(Object.values<Tensor>(forward), () =>
-    kernels.attentionBackward(dout, q, k, v, out, lse, { ...options, ...saved }),
-  )
+  const rows = () => (maySave(of) ? allRows(kernels, inputs, lse, forwardOptions) : undefined)
+  const saved = probabilities ?? orDispose([out, lse], rows)
+  const given = saved && { probabilities: saved }
+  const forward = { out, lse, ...given }
+  const gradient = orDispose(Object.values(forward), () => kernels.attentionBackward(dout, q, k, v, out, lse, { ...options, ...given }))
   return { forward, gradient: { ...gradient } }
 }
 
